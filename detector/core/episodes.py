@@ -1,0 +1,175 @@
+"""Episode, reason, actor, candidate: the few rows that come out of the fold.
+
+The JSON of one episode is the contract other tools read (docs/schema/episode.schema.json).
+Times are event time in microseconds here and RFC 3339 UTC in JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Literal
+
+Channel = Literal["stolen", "abused"]
+CHANNELS: tuple[Channel, Channel] = ("stolen", "abused")
+STOLEN, ABUSED = 0, 1
+
+SIGNALS = (
+    "volume",
+    "new_network",
+    "new_client",
+    "new_route",
+    "new_area",
+    "foreign_mix",
+    "actor_volume",
+    "error_probing",
+    "dormancy",
+    "out_of_grant",
+)
+ACTIONS = ("none", "notify", "throttle", "block_actor", "suspend", "revoke")
+SEVERITIES = ("info", "low", "medium", "high", "critical")
+CURVE_POINTS_MAX = 64
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def rfc3339(ts_us: int) -> str:
+    """Event time as text, always UTC, microseconds only where there are any.
+
+    >>> rfc3339(1_790_000_123_000_000), rfc3339(1_790_000_123_456_000)
+    ('2026-09-21T14:15:23Z', '2026-09-21T14:15:23.456000Z')
+    """
+    at = _EPOCH + timedelta(microseconds=ts_us)
+    return at.isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One family's share of a score, with the counts behind it. ``nats`` is weighted."""
+
+    signal: str
+    nats: float
+    observed: float
+    expected: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The not yet established source (network x client) an episode points at."""
+
+    network: str
+    client: str
+    first_seen_us: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A (key, channel) under suspicion, as of one event."""
+
+    alert_id: str
+    key: str
+    owner: str | None
+    channel: Channel
+    severity: str
+    state: str  # open | closed
+    opened_us: int
+    first_suspicious_us: int
+    peak_us: int
+    last_seen_us: int
+    closed_us: int | None
+    alerted_us: int | None
+    score: float
+    threshold: float
+    return_period_days: float | None
+    reasons: tuple[Reason, ...]
+    actor: Actor | None
+    requests_leaked: int
+    bytes_leaked: int
+    action: str
+    simulated: bool
+    curve: tuple[tuple[int, float, int, int], ...]
+    credential: tuple[tuple[str, str], ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """The contract's JSON object, keys in the contract's order."""
+        opt = lambda us: None if us is None else rfc3339(us)  # noqa: E731 - three uses, one line
+        actor = self.actor
+        return {
+            "alert_id": self.alert_id,
+            "key": self.key,
+            "owner": self.owner,
+            "channel": self.channel,
+            "severity": self.severity,
+            "state": self.state,
+            "opened_at": rfc3339(self.opened_us),
+            "first_suspicious_at": rfc3339(self.first_suspicious_us),
+            "peak_at": rfc3339(self.peak_us),
+            "last_seen_at": rfc3339(self.last_seen_us),
+            "closed_at": opt(self.closed_us),
+            "alerted_at": opt(self.alerted_us),
+            "score": self.score,
+            "threshold": self.threshold,
+            "return_period_days": self.return_period_days,
+            "reasons": [
+                {
+                    "signal": r.signal,
+                    "nats": r.nats,
+                    "observed": r.observed,
+                    "expected": r.expected,
+                    "text": r.text,
+                }
+                for r in self.reasons
+            ],
+            "actor": actor
+            and {
+                "network": actor.network,
+                "client": actor.client,
+                "first_seen": rfc3339(actor.first_seen_us),
+                "requests": actor.requests,
+            },
+            "requests_leaked": self.requests_leaked,
+            "bytes_leaked": self.bytes_leaked,
+            "action": self.action,
+            "simulated": self.simulated,
+            "credential": dict(self.credential),
+            "curve": [[rfc3339(t), s, r, b] for t, s, r, b in self.curve],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An episode that may become an alert, as of the event that raised it.
+
+    Ordered for the fleet stage by ``(ts_us, key_hash, ordinal)``. ``hard`` marks a
+    deterministic fact outside the statistical budget.
+    """
+
+    ts_us: int
+    key_hash: int
+    ordinal: int
+    hard: bool
+    over_threshold: bool
+    episode: Episode
+
+    @property
+    def order(self) -> tuple[int, int, int, str]:
+        """Sort key of the fleet stage."""
+        return self.ts_us, self.key_hash, self.ordinal, self.episode.alert_id
+
+
+def alert_id(key_hash: int, channel: str, opened_us: int, ordinal: int) -> str:
+    """Identity of an episode: independent of partition, offset, machine and version.
+
+    >>> alert_id(7, "stolen", 1, 2) == alert_id(7, "stolen", 1, 2)
+    True
+    """
+    text = f"{key_hash:032x}|{channel}|{opened_us}|{ordinal}"
+    return blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def alerted(episode: Episode, at_us: int, return_period_days: float | None) -> Episode:
+    """The episode as an alert: never rewritten afterwards."""
+    return replace(episode, alerted_us=at_us, return_period_days=return_period_days)
