@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +79,7 @@ class EventBatch:
     index: I16
     names: Names
 
-    COLUMNS = (
+    COLUMNS: ClassVar[tuple[str, ...]] = (
         "ts_us",
         "key_hi",
         "key_lo",
@@ -93,7 +94,7 @@ class EventBatch:
         "offset",
         "index",
     )
-    DTYPES = (
+    DTYPES: ClassVar[tuple[type[np.generic], ...]] = (
         np.int64,
         np.uint64,
         np.uint64,
@@ -114,12 +115,16 @@ class EventBatch:
 
     def take(self, rows: npt.NDArray[np.intp] | slice) -> EventBatch:
         """The given rows, in the given order, sharing ``names``."""
-        return EventBatch(*(getattr(self, c)[rows] for c in self.COLUMNS), names=self.names)
+        columns = {c: getattr(self, c)[rows] for c in self.COLUMNS}
+        return EventBatch(**columns, names=self.names)
 
     @classmethod
     def empty(cls) -> EventBatch:
         """A batch of no events."""
-        return cls(*(np.empty(0, d) for d in cls.DTYPES), names=Names())
+        columns: dict[str, Any] = {
+            c: np.empty(0, d) for c, d in zip(cls.COLUMNS, cls.DTYPES, strict=True)
+        }
+        return cls(**columns, names=Names())
 
     @classmethod
     def concat(cls, batches: Sequence[EventBatch]) -> EventBatch:
@@ -128,8 +133,10 @@ class EventBatch:
         for batch in batches:
             for kind in Names.__slots__:
                 getattr(names, kind).update(getattr(batch.names, kind))
-        columns = (np.concatenate([getattr(b, c) for b in batches]) for c in cls.COLUMNS)
-        return cls(*columns, names=names) if batches else cls.empty()
+        if not batches:
+            return cls.empty()
+        columns = {c: np.concatenate([getattr(b, c) for b in batches]) for c in cls.COLUMNS}
+        return cls(**columns, names=names)
 
 
 @dataclass(frozen=True, slots=True)
