@@ -25,6 +25,7 @@ SIGNALS = (
     "actor_volume",
     "error_probing",
     "dormancy",
+    "concurrency",
     "out_of_grant",
 )
 ACTIONS = ("none", "notify", "throttle", "block_actor", "suspend", "revoke")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from detector.core.events import Decoded, RecordBatch
@@ -18,12 +19,57 @@ class Decoder(Protocol):
     def decode(self, records: RecordBatch) -> Decoded: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought. To be handled in the order of the fields.
+
+    - ``assigned``  the whole new assignment when it changed, else ``None``; each of these
+      partitions is silent until ``Source.start`` names the offset to go on from
+    - ``moved``     partitions whose position the offset policy had to change: new position
+    - ``batches``   records of started partitions, in offset order within a partition
+    - ``settled``   False while a group is forming: poll again at once and do nothing else
+    - ``ended``     nothing will ever come again (a finite source)
+    """
+
+    assigned: frozenset[int] | None = None
+    moved: Mapping[int, int] = field(default_factory=dict)
+    batches: Sequence[RecordBatch] = ()
+    settled: bool = True
+    ended: bool = False
+
+
 class Source(Protocol):
-    """Where record batches come from. One thread owns it."""
+    """Where record batches come from. One thread owns it.
 
-    def poll(self, timeout_s: float) -> Sequence[RecordBatch]: ...
+    The caller keeps the offsets: what a source remembers about them by itself is a hint for
+    lag tools and never decides where reading goes on.
+    """
 
-    def close(self) -> None: ...
+    def poll(self, timeout_s: float) -> Polled: ...
+
+    def start(self, offsets: Mapping[int, int | None]) -> dict[int, int]:
+        """Reads assigned partitions from these offsets; ``None`` = by the offset policy.
+
+        Returns where each really starts, which is later than asked where the log's beginning
+        is gone and the policy allows it.
+        """
+        ...
+
+    def hold(self) -> None:
+        """Delivers nothing until ``release``, but stays a member of its group (back-pressure)."""
+        ...
+
+    def release(self) -> None: ...
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Publishes next offsets for lag tools, without waiting; a failure is only logged."""
+        ...
+
+    def lag(self) -> dict[int, int]:
+        """Records behind the log's end, for each started partition where it is known."""
+        ...
+
+    def close(self, timeout_s: float) -> None: ...
 
 
 class Sink(Protocol):

@@ -1,0 +1,192 @@
+"""The open episodes of a shard and those closed since they were last collected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from detector.core.episodes import (
+    CHANNELS,
+    CURVE_POINTS_MAX,
+    Actor,
+    Candidate,
+    Episode,
+    Reason,
+    alert_id,
+)
+from detector.core.events import KeyName
+from detector.core.explain import Texts, action_of, actor_of, reasons_of, severity_of
+from detector.core.kernels import CLOSE_AFTER_US, EPISODE_MAX_US
+
+CurvePoint = tuple[int, float, int, int]
+HARD_SCORE_NATS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose key a row is about."""
+
+    key_hash: int
+    name: KeyName
+    owner: str | None
+
+
+@dataclass(slots=True)
+class EpisodeBook:
+    """Builds episodes from the fold's rows; the only mutable copy of each."""
+
+    open: dict[tuple[int, int], Episode] = field(default_factory=dict)
+    closed: list[Episode] = field(default_factory=list)
+    hard: list[Episode] = field(default_factory=list)
+
+    def apply(self, row: Any, who: Subject, texts: Texts, weights: tuple[float, ...]) -> Candidate:
+        """Opens or raises the episode of an OPEN or PEAK row; the candidate is as of it."""
+        at = (int(row["slot"]), int(row["channel"]))
+        before = self.open.get(at)
+        reasons, actor = reasons_of(row, texts, weights), actor_of(row, texts)
+        episode = _episode(row, who, reasons, actor, before)
+        self.open[at] = episode
+        return Candidate(
+            ts_us=int(row["ts_us"]),
+            key_hash=who.key_hash,
+            ordinal=int(row["ordinal"]),
+            hard=False,
+            over_threshold=bool(row["over"]),
+            episode=episode,
+        )
+
+    def close(self, slot: int, channel: int, e: Any) -> None:
+        """Closes an episode with the fold's final counts (``e``: EPISODE or ROW fields)."""
+        episode = self.open.pop((slot, channel))
+        end_us = min(int(e["above_us"]) + CLOSE_AFTER_US, int(e["opened_us"]) + EPISODE_MAX_US)
+        final = as_of(episode, e)
+        self.closed.append(replace(final, state="closed", closed_us=end_us))
+
+    def add_hard(self, row: Any, who: Subject, what: str) -> Candidate:
+        """A deterministic fact: an episode of its own, closed at once."""
+        ts_us, ordinal = int(row["ts_us"]), int(row["ordinal"])
+        reason = Reason("out_of_grant", HARD_SCORE_NATS, 1.0, 0.0, what)
+        episode = Episode(
+            alert_id=alert_id(who.key_hash, "abused/out_of_grant", ts_us, ordinal),
+            key=who.name.text,
+            owner=who.owner,
+            channel="abused",
+            severity="high",
+            state="closed",
+            opened_us=ts_us,
+            first_suspicious_us=ts_us,
+            peak_us=ts_us,
+            last_seen_us=ts_us,
+            closed_us=ts_us,
+            alerted_us=None,
+            score=HARD_SCORE_NATS,
+            threshold=HARD_SCORE_NATS,
+            return_period_days=None,
+            reasons=(reason,),
+            actor=None,
+            requests_leaked=1,
+            bytes_leaked=0,
+            action="notify",
+            simulated=True,
+            curve=((ts_us, HARD_SCORE_NATS, 1, 0),),
+            credential=who.name.credential,
+        )
+        self.hard.append(episode)
+        return Candidate(ts_us, who.key_hash, ordinal, hard=True, over_threshold=True, episode=episode)
+
+    def mark_alerted(self, alert: Episode) -> None:
+        """Writes the fleet's decision into the episode, open or just closed."""
+
+        def decided(episode: Episode) -> Episode:
+            if episode.alert_id != alert.alert_id:
+                return episode
+            return replace(
+                episode,
+                alerted_us=alert.alerted_us,
+                return_period_days=alert.return_period_days,
+            )
+
+        for at, episode in self.open.items():
+            self.open[at] = decided(episode)
+        self.closed = [decided(e) for e in self.closed]
+        self.hard = [decided(e) for e in self.hard]
+
+    def take_closed(self, watermark_us: int) -> list[Episode]:
+        """Removes and returns what closed at or before the watermark."""
+        gone = [e for e in self.closed + self.hard if _end(e) <= watermark_us]
+        self.closed = [e for e in self.closed if _end(e) > watermark_us]
+        self.hard = [e for e in self.hard if _end(e) > watermark_us]
+        return sorted(gone, key=lambda e: (_end(e), e.alert_id))
+
+    def map_open(self, change: Callable[[tuple[int, int], Episode], Episode]) -> list[Episode]:
+        """Open episodes as ``change`` sees them, in opening order."""
+        seen = [change(at, episode) for at, episode in self.open.items()]
+        return sorted(seen, key=lambda e: (e.opened_us, e.alert_id))
+
+
+def as_of(episode: Episode, e: Any) -> Episode:
+    """The episode with the fold's running counts."""
+    return replace(
+        episode,
+        last_seen_us=int(e["above_us"]),
+        first_suspicious_us=int(e["suspect_us"]) or episode.first_suspicious_us,
+        requests_leaked=int(e["leak_requests"]),
+        bytes_leaked=int(e["leak_bytes"]),
+    )
+
+
+def _end(episode: Episode) -> int:
+    assert episode.closed_us is not None
+    return episode.closed_us
+
+
+def _episode(
+    row: Any,
+    who: Subject,
+    reasons: tuple[Reason, ...],
+    actor: Actor | None,
+    before: Episode | None,
+) -> Episode:
+    channel, ts_us, score = int(row["channel"]), int(row["ts_us"]), float(row["score"])
+    if before is not None and score <= before.score:
+        return replace(before, last_seen_us=ts_us)
+    threshold = float(row["threshold"])
+    severity = severity_of(score, threshold)
+    point = (ts_us, score, int(row["leak_requests"]), int(row["leak_bytes"]))
+    opened_us, ordinal = int(row["opened_us"]), int(row["opened_ordinal"])
+    return Episode(
+        alert_id=alert_id(who.key_hash, CHANNELS[channel], opened_us, ordinal),
+        key=who.name.text,
+        owner=who.owner,
+        channel=CHANNELS[channel],
+        severity=severity,
+        state="open",
+        opened_us=opened_us,
+        first_suspicious_us=int(row["suspect_us"]),
+        peak_us=ts_us,
+        last_seen_us=ts_us,
+        closed_us=None,
+        alerted_us=before.alerted_us if before else None,
+        score=score,
+        threshold=round(threshold, 3),
+        return_period_days=before.return_period_days if before else None,
+        reasons=reasons,
+        actor=actor,
+        requests_leaked=point[2],
+        bytes_leaked=point[3],
+        action=action_of(channel, severity, reasons, actor),
+        simulated=True,
+        curve=_curve((before.curve if before else ()), point),
+        credential=who.name.credential,
+    )
+
+
+def _curve(points: tuple[CurvePoint, ...], point: CurvePoint) -> tuple[CurvePoint, ...]:
+    """Adds a maximum; at the limit the inner point that adds least is dropped."""
+    longer = (*points, point)
+    if len(longer) <= CURVE_POINTS_MAX:
+        return longer
+    gains = [longer[i + 1][1] - longer[i - 1][1] for i in range(1, len(longer) - 1)]
+    drop = 1 + gains.index(min(gains))
+    return longer[:drop] + longer[drop + 1 :]

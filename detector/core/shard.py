@@ -1,0 +1,248 @@
+"""A shard: the state of one partition and the fold over its log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.core import codec, kernels, tables
+from detector.core.book import EpisodeBook, Subject, as_of
+from detector.core.episodes import Candidate, Episode
+from detector.core.events import EventBatch, KeyName
+from detector.core.explain import Texts
+from detector.core.registry import KeyRegistry
+from detector.core.settings import ShardSettings
+
+ROWS_MAX = 4096
+_COUNTERS = (
+    "events",
+    "no_key",
+    "late",
+    "auth_failed",
+    "keys_over_cap",
+    "values_over_cap",
+)
+
+
+class Columns(NamedTuple):
+    """The columns a kernel reads, in one argument."""
+
+    ts_us: Any
+    key_hi: Any
+    key_lo: Any
+    network: Any
+    client: Any
+    route: Any
+    area: Any
+    status: Any
+    auth: Any
+    size_bytes: Any
+    violates: Any
+
+
+class Shard:
+    """``state, event -> state, evidence`` over one partition's log.
+
+    Parameters
+    ----------
+    settings
+        Thresholds and limits; two shards compare only under equal settings.
+    registry
+        Grants and owners of keys, if there is a registry.
+
+    Notes
+    -----
+    Any split of a log into batches gives the same candidates, episodes and digest. Only
+    key-local state is used, so the same holds for any number of shards.
+    """
+
+    def __init__(self, settings: ShardSettings, registry: KeyRegistry | None = None) -> None:
+        self.settings = settings
+        self.registry = registry
+        self._state = tables.blank(keys=1024, pairs=8192, actors=1024)
+        self._names: list[KeyName] = []
+        self._texts = Texts()
+        self._book = EpisodeBook()
+        self._rows = np.zeros(ROWS_MAX, tables.ROW)
+        self._next_close_us = 0
+        self._grant_memo: dict[tuple[str, int], bool] = {}
+
+    @property
+    def clock_us(self) -> int:
+        """Largest event time seen; 0 before the first event."""
+        return int(self._state.shard["clock_us"][0])
+
+    @property
+    def n_keys(self) -> int:
+        """Live keys."""
+        return int(self._state.shard["keys"][0])
+
+    @property
+    def n_events(self) -> int:
+        """Events folded, those without a key included."""
+        return int(self._state.shard["events"][0])
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Events by what became of them, since the shard began."""
+        return {name: int(self._state.shard[name][0]) for name in _COUNTERS}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the state's arrays, room to grow included."""
+        return sum(array.nbytes for array in self._state)
+
+    def fold(self, batch: EventBatch) -> list[Candidate]:
+        """Folds a batch in order; returns candidates in event order.
+
+        Each candidate holds its episode as of its own event, whatever follows in the batch.
+        """
+        columns = self._columns(batch)
+        limits = self.settings.limits()
+        candidates: list[Candidate] = []
+        at = 0
+        while at < len(batch):
+            before = at
+            at, n_rows = kernels.fold(
+                self._state, columns, at, self.settings.keys_max, limits, self._rows
+            )
+            self._take_names(batch)
+            for row in self._rows[:n_rows]:
+                candidate = self._apply(row, batch)
+                if candidate is not None:
+                    candidates.append(candidate)
+            if at == before or at < len(batch):
+                self._state = tables.grown(self._state)
+        self._sweep()
+        return candidates
+
+    def mark_alerted(self, alert: Episode) -> None:
+        """Writes the fleet's decision into the episode it is about."""
+        self._book.mark_alerted(alert)
+
+    def take_closed(self, watermark_us: int | None = None) -> list[Episode]:
+        """Episodes that closed by the watermark (default: the clock), each once."""
+        return self._book.take_closed(self.clock_us if watermark_us is None else watermark_us)
+
+    def close_all(self) -> list[Episode]:
+        """End of a log: all episodes not yet taken; those still open say so."""
+
+        def now(at: tuple[int, int], episode: Episode) -> Episode:
+            return as_of(episode, self._state.episodes[at])
+
+        closed = self._book.take_closed(np.iinfo(np.int64).max)
+        return closed + self._book.map_open(now)
+
+    def to_state(self) -> bytes:
+        """The whole state as bytes; see ``core.codec``."""
+        return codec.encode(self._state, self._names, self._texts, self._book)
+
+    @classmethod
+    def from_state(
+        cls, data: bytes, settings: ShardSettings, registry: KeyRegistry | None = None
+    ) -> Shard:
+        """The shard that ``to_state`` described. Raises ``SnapshotError``."""
+        shard = cls(settings, registry)
+        shard._state, shard._names, shard._texts, shard._book = codec.decode(data)
+        return shard
+
+    def digest(self) -> str:
+        """Hash of all state that can influence a later result, in key order."""
+        return state_digest([self])
+
+    def _columns(self, batch: EventBatch) -> Columns:
+        values = {c: getattr(batch, c) for c in Columns._fields if c != "violates"}
+        return Columns(**values, violates=self._violations(batch))
+
+    def _violations(self, batch: EventBatch) -> npt.NDArray[np.uint8]:
+        """1 where an event's route is outside its key's declared grants."""
+        flags = np.zeros(len(batch), np.uint8)
+        if self.registry is None or not self.registry.has_grants:
+            return flags
+        pairs = np.stack([batch.key_hi, batch.key_lo, batch.route], axis=1)
+        unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+        verdicts = [self._violates(batch, int(h), int(k), int(r)) for h, k, r in unique]
+        return np.array(verdicts, np.uint8)[inverse.reshape(-1)]
+
+    def _violates(self, batch: EventBatch, hi: int, lo: int, route: int) -> bool:
+        name, text = batch.names.keys.get(hi << 64 | lo), batch.names.routes.get(route)
+        if name is None or text is None or self.registry is None:
+            return False
+        return not self.registry.allows(name.text, text)
+
+    def _take_names(self, batch: EventBatch) -> None:
+        keys, shard = self._state.keys, self._state.shard
+        for slot in range(len(self._names), self.n_keys):
+            self._names.append(batch.names.keys[self._hash_of(keys[slot])])
+        sources = (batch.names.networks, batch.names.clients, batch.names.routes, batch.names.areas)
+        for kind, value in self._state.unnamed[: int(shard["unnamed"][0])].tolist():
+            text = sources[kind].get(value)
+            if text is not None:
+                self._texts.tables[kind][value] = text
+        shard["unnamed"] = 0
+
+    def _apply(self, row: Any, batch: EventBatch) -> Candidate | None:
+        slot, channel = int(row["slot"]), int(row["channel"])
+        if row["kind"] == tables.CLOSE:
+            self._book.close(slot, channel, row)
+            return None
+        name = self._names[slot]
+        who = Subject(self._hash_of(self._state.keys[slot]), name, self._owner(name))
+        if row["kind"] == tables.HARD:
+            route = batch.names.routes.get(int(batch.route[int(row["event"])]), "a route")
+            what = f"successful {route}, which is not among the grants declared for this key"
+            return self._book.add_hard(row, who, what)
+        self._next_close_us = 0
+        weights = (self.settings.stolen, self.settings.abused)[channel].weights
+        return self._book.apply(row, who, self._texts, weights)
+
+    def _owner(self, name: KeyName) -> str | None:
+        entry = self.registry.get(name.text) if self.registry is not None else None
+        return entry.owner if entry is not None and entry.owner else name.owner
+
+    def _sweep(self) -> None:
+        """Closes what the clock has passed: the same as the key's next event would.
+
+        Open episodes are few; the earliest possible end is kept, so most calls look at none.
+        """
+        clock_us = self.clock_us
+        if clock_us <= self._next_close_us or not self._book.open:
+            return
+        ends = []
+        for slot, channel in list(self._book.open):
+            e = self._state.episodes[slot, channel]
+            if kernels.expired(e, clock_us):
+                self._book.close(slot, channel, e)
+                kernels.clear(e)
+            else:
+                above, opened = int(e["above_us"]), int(e["opened_us"])
+                end_us = (above + kernels.CLOSE_AFTER_US, opened + kernels.EPISODE_MAX_US)
+                ends.append(min(end_us))
+        self._next_close_us = min(ends, default=0)
+
+    @staticmethod
+    def _hash_of(key: Any) -> int:
+        return int(key["hi"]) << 64 | int(key["lo"])
+
+
+def state_digest(shards: Sequence[Shard]) -> str:
+    """One hash over the state of all shards: equal for any number of shards of one log.
+
+    Rows are put in key order and table places left out; what has expired by the latest
+    clock is left out too, because whether it still lies in a table says nothing.
+    """
+    parts = [codec.canonical_rows(s._state) for s in shards]
+    clock_us = max((s.clock_us for s in shards), default=0)
+    h = blake2b(digest_size=16)
+    h.update(codec.canonical_bytes(parts, clock_us))
+    episodes = [e for s in shards for e in s._book.map_open(lambda _, e: e)]
+    for episode in sorted(episodes, key=lambda e: e.alert_id):
+        h.update(repr(episode).encode())
+    for kind in range(len(Texts().tables)):
+        merged = {v: t for s in shards for v, t in s._texts.tables[kind].items()}
+        h.update(repr(sorted(merged.items())).encode())
+    return h.hexdigest()

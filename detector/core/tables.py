@@ -1,0 +1,315 @@
+"""The state of a shard as arrays, and the open-addressed tables over them.
+
+Everything is keyed by seeded hashes made by the decoder, so a sender cannot choose
+collisions. A pair is (key, kind, value); a value not seen for ``EXPIRY_CELLS`` counts as
+never seen, wherever its record still lies, so growing a table never changes a result.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models._jit import njit
+from models.actor import ACTOR
+from models.dormancy import DORMANCY
+from models.fusion import N_FAMILIES
+from models.novelty import KINDS, NOVELTY
+from models.probing import PROBING
+from models.volume import VOLUME
+
+EXPIRY_CELLS = 56 * 96
+HOURS = 24
+TABLE_LOAD, TABLE_SLACK = 0.6, 8
+UNNAMED_MAX = 4096
+NAMES_MAX = 500_000  # texts kept per shard; past it a value is shown as its hash
+
+KEY = np.dtype(
+    [
+        ("hi", "u8"),
+        ("lo", "u8"),
+        ("first_us", "i8"),
+        ("last_us", "i8"),
+        ("ordinal", "u8"),  # events of the key, late ones included
+        ("cell", "i4"),  # the open cell
+        ("cells", "u4"),  # committed active cells
+        ("hold_cell", "i4"),  # nothing is learned up to and including this cell
+        ("hard_day", "i4"),  # day of the last hard fact
+        ("young", "f4"),  # decayed requests to areas the key has known for less than a day
+        ("total", "f4"),  # decayed requests
+        ("actor_sum", "f4"),  # requests of closed actor cells
+        ("actor_weight", "f4"),
+        ("source", "u8"),  # network of the latest event
+        ("switches", "f4"),  # decayed: pairs of events close in time from two networks
+        ("pairs", "f4"),  # decayed: pairs of events close in time
+    ],
+    align=True,
+)
+
+PAIR = np.dtype(
+    [
+        ("tag", "u8"),  # hash of (key, kind, value); 0 = free slot
+        ("first_cell", "i4"),
+        ("last_cell", "i4"),
+        ("cells", "u2"),  # active cells it was seen in, while nothing was held
+        ("days", "u1"),
+        ("entry", "u1"),  # surprise when it first came, in 1/16 nat
+        ("count", "u4"),
+    ],
+    align=True,
+)
+
+EPISODE = np.dtype(
+    [
+        ("opened_us", "i8"),  # 0 = no open episode
+        ("opened_ordinal", "u8"),
+        ("above_us", "i8"),  # last time the score was at or above the floor
+        ("suspect_us", "i8"),  # since when evidence has been gathering; 0 = it is not
+        ("suspect_last_us", "i8"),
+        ("leak_requests", "u4"),
+        ("leak_bytes", "i8"),
+        ("peak", "f4"),
+        ("over", "u1"),  # the threshold was reached
+    ],
+    align=True,
+)
+
+SHARD = np.dtype(
+    [
+        ("clock_us", "i8"),
+        ("keys", "i8"),
+        ("pairs", "i8"),
+        ("actors", "i8"),
+        ("events", "i8"),
+        ("no_key", "i8"),
+        ("late", "i8"),
+        ("auth_failed", "i8"),
+        ("keys_over_cap", "i8"),
+        ("values_over_cap", "i8"),
+        ("values", "i8"),  # distinct hashed values whose text is known
+        ("unnamed", "i8"),  # entries of State.unnamed waiting for their text
+    ],
+    align=True,
+)
+
+OPEN, PEAK, CLOSE, HARD = 1, 2, 3, 4
+
+ROW = np.dtype(
+    [
+        ("kind", "u1"),  # OPEN, PEAK, CLOSE or HARD
+        ("channel", "u1"),
+        ("over", "u1"),
+        ("slot", "i8"),
+        ("event", "i8"),  # row of the batch
+        ("ts_us", "i8"),
+        ("ordinal", "u8"),
+        ("opened_us", "i8"),
+        ("opened_ordinal", "u8"),
+        ("above_us", "i8"),
+        ("suspect_us", "i8"),
+        ("leak_requests", "i8"),
+        ("leak_bytes", "i8"),
+        ("score", "f8"),
+        ("threshold", "f8"),
+        ("z", "f4", (N_FAMILIES,)),
+        ("fresh", "u2", (KINDS,)),
+        ("bursts", "f4", (KINDS,)),
+        ("exposure", "f4"),
+        ("count", "u4"),
+        ("mean", "f4"),
+        ("failing_routes", "f4"),
+        ("failing_usual", "f4"),
+        ("failed", "u4"),
+        ("gap", "i4"),
+        ("longest", "i4"),
+        ("actor", "u1"),
+        ("network", "u8"),
+        ("client", "u8"),
+        ("route", "u8"),
+        ("actor_first_us", "i8"),
+        ("actor_requests", "u4"),
+        ("actor_count", "u4"),
+        ("actor_usual", "f4"),
+        ("actor_foreign", "u4"),
+        ("actor_route_new", "u2"),
+        ("actor_area_new", "u2"),
+        ("actor_switches", "u4"),
+    ],
+    align=True,
+)
+
+
+class State(NamedTuple):
+    """All arrays of a shard. Row i of every per-key array is key slot i."""
+
+    index: Any  # int32[capacity of the key table]: slot + 1, 0 = free
+    keys: Any
+    volume: Any
+    season: Any
+    novelty: Any
+    probing: Any
+    dormancy: Any
+    episodes: Any
+    pairs: Any
+    actors: Any
+    values: Any  # uint64 set of the values whose text the shard has asked for
+    unnamed: Any  # uint64[n, 2]: (kind, value) met since the last call, text still to take
+    shard: Any
+
+
+PER_KEY = ("keys", "volume", "season", "novelty", "probing", "dormancy", "episodes")
+
+
+def blank(keys: int, pairs: int, actors: int) -> State:
+    """A state of no keys with room for the given powers of two."""
+    return State(
+        index=np.zeros(2 * keys, np.int32),
+        keys=np.zeros(keys, KEY),
+        volume=np.zeros(keys, VOLUME),
+        season=np.zeros((keys, HOURS), np.float32),
+        novelty=np.zeros(keys, NOVELTY),
+        probing=np.zeros(keys, PROBING),
+        dormancy=np.zeros(keys, DORMANCY),
+        episodes=np.zeros((keys, 2), EPISODE),
+        pairs=np.zeros(pairs, PAIR),
+        actors=np.zeros(actors, ACTOR),
+        values=np.zeros(pairs, np.uint64),
+        unnamed=np.zeros((UNNAMED_MAX, 2), np.uint64),
+        shard=np.zeros(1, SHARD),
+    )
+
+
+@njit
+def mix64(a: int, b: int) -> int:
+    """Mixes two 64-bit words into one that is never 0 (0 marks a free slot).
+
+    The finaliser is MurmurHash3's; the secrecy comes from the seeded inputs.
+    """
+    x = np.uint64(a) ^ (np.uint64(b) * np.uint64(0x9E3779B97F4A7C15))
+    x ^= x >> np.uint64(33)
+    x *= np.uint64(0xFF51AFD7ED558CCD)
+    x ^= x >> np.uint64(33)
+    x *= np.uint64(0xC4CEB9FE1A85EC53)
+    x ^= x >> np.uint64(33)
+    return x if x else np.uint64(1)
+
+
+@njit
+def find_key(index: Any, keys: Any, hi: int, lo: int) -> int:
+    """Slot of a key, or ``-1 - position`` of the free place where it belongs."""
+    mask = np.uint64(len(index) - 1)
+    at = np.uint64(lo) & mask
+    while True:
+        slot = index[at] - 1
+        if slot < 0:
+            return -1 - np.int64(at)
+        if keys[slot].lo == lo and keys[slot].hi == hi:
+            return np.int64(slot)
+        at = (at + np.uint64(1)) & mask
+
+
+@njit
+def find_tag(table: Any, tag: int) -> int:
+    """Place of a tag in a table with a ``tag`` field, or ``-1 - place`` where it belongs."""
+    mask = np.uint64(len(table) - 1)
+    at = np.uint64(tag) & mask
+    while True:
+        found = table[at].tag
+        if found == tag:
+            return np.int64(at)
+        if found == 0:
+            return -1 - np.int64(at)
+        at = (at + np.uint64(1)) & mask
+
+
+@njit
+def refill_index(index: Any, keys: Any, n_keys: int) -> None:
+    """Enters the first ``n_keys`` keys into an empty index."""
+    for slot in range(n_keys):
+        index[-1 - find_key(index, keys, keys[slot].hi, keys[slot].lo)] = slot + 1
+
+
+@njit
+def refill_table(table: Any, records: Any) -> int:
+    """Enters all records with a tag into an empty table; returns how many."""
+    n = 0
+    for i in range(len(records)):
+        if records[i].tag != 0:
+            table[-1 - find_tag(table, records[i].tag)] = records[i]
+            n += 1
+    return n
+
+
+@njit
+def note_value(s: Any, kind: int, value: int) -> None:
+    """Asks once for the text of a value; ignored past NAMES_MAX."""
+    mask = np.uint64(len(s.values) - 1)
+    tag = mix64(np.uint64(kind + 1), value)
+    at = tag & mask
+    while s.values[at] != 0:
+        if s.values[at] == tag:
+            return
+        at = (at + np.uint64(1)) & mask
+    shard = s.shard[0]
+    if shard.values >= NAMES_MAX:
+        return
+    s.values[at] = tag
+    shard.values += 1
+    s.unnamed[shard.unnamed, 0] = kind
+    s.unnamed[shard.unnamed, 1] = value
+    shard.unnamed += 1
+
+
+@njit
+def refill_values(values: Any, old: Any) -> None:
+    """Enters all tags of ``old`` into an empty set."""
+    mask = np.uint64(len(values) - 1)
+    for i in range(len(old)):
+        if old[i] != 0:
+            at = old[i] & mask
+            while values[at] != 0:
+                at = (at + np.uint64(1)) & mask
+            values[at] = old[i]
+
+
+def grown(state: State) -> State:
+    """The same state with room for more: each table at least twice as large as it is full.
+
+    The per-key arrays double when the keys fill them; the tables double at 60 % load.
+    """
+    n_keys, shard = int(state.shard["keys"][0]), state.shard
+    arrays = state._asdict()
+    if n_keys + 1 >= len(state.keys):
+        for name in PER_KEY:
+            old = arrays[name]
+            arrays[name] = np.zeros((2 * len(old), *old.shape[1:]), old.dtype)
+            arrays[name][:n_keys] = old[:n_keys]
+        arrays["index"] = np.zeros(2 * len(state.index), np.int32)
+        refill_index(arrays["index"], arrays["keys"], n_keys)
+    for name in ("pairs", "actors"):
+        if int(shard[name][0]) >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
+            table = np.zeros(2 * len(arrays[name]), arrays[name].dtype)
+            refill_table(table, arrays[name])
+            arrays[name] = table
+    if int(shard["values"][0]) >= TABLE_LOAD * len(state.values) - TABLE_SLACK:
+        arrays["values"] = np.zeros(2 * len(state.values), np.uint64)
+        refill_values(arrays["values"], state.values)
+    return State(**arrays)
+
+
+
+
+
+
+@njit
+def needs_room(state: Any) -> bool:
+    """True when the next event might not fit: one key, four pairs, one actor."""
+    shard = state.shard[0]
+    return (
+        shard.keys + 1 >= len(state.keys)
+        or shard.pairs >= TABLE_LOAD * len(state.pairs) - TABLE_SLACK
+        or shard.actors >= TABLE_LOAD * len(state.actors) - TABLE_SLACK
+        or shard.values >= TABLE_LOAD * len(state.values) - TABLE_SLACK
+        or shard.unnamed + 4 > len(state.unnamed)
+    )

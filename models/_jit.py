@@ -1,0 +1,64 @@
+"""The one way kernels are compiled here: nogil, cached, never fastmath, never parallel.
+
+numba's own cache notices an edited function but not an edited callee in another module.
+So the cache directory is named by a hash of all kernel sources and of the versions that
+shape the machine code; a stale kernel cannot be loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ROOT = Path(__file__).resolve().parents[1]
+_KERNEL_FOLDERS = ("models", "detector/core", "detector/decode")
+
+
+def kernel_sources() -> list[Path]:
+    """All files whose text may shape a kernel, in a fixed order."""
+    return [p for folder in _KERNEL_FOLDERS for p in sorted((_ROOT / folder).glob("*.py"))]
+
+
+def cache_key() -> str:
+    """Hash of the kernel sources, of numba, NumPy and Python."""
+    h = hashlib.blake2b(digest_size=8)
+    h.update(f"{numba.__version__}|{np.__version__}|{sys.version}".encode())
+    for path in kernel_sources():
+        h.update(path.name.encode())
+        h.update(path.read_bytes())
+    return h.hexdigest()
+
+
+def _writable_cache_dir() -> Path:
+    base = os.environ.get("KEYWATCH_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    for root in (base, Path.home() / ".cache"):
+        if root is None:
+            continue
+        path = Path(root) / "keywatch" / f"kernels-{cache_key()}"
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(path, os.W_OK):
+            return path
+    # numba's cache is code: never a shared directory that somebody else may have prepared
+    return Path(tempfile.mkdtemp(prefix="keywatch-kernels-"))
+
+
+numba.config.CACHE_DIR = str(_writable_cache_dir())
+
+
+def njit(function: F) -> F:
+    """Compiles on first call, from the cache where possible."""
+    compiled: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    return compiled

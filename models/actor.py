@@ -1,0 +1,180 @@
+"""Actors: a key's not yet established sources (network x client), each with its own record.
+
+A source is established to the degree that it carried a share of the key's active cells,
+or wholly once it was seen on three days over a week. Until then what is new about it
+counts, so a small thief in a busy key stands out and can be named.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import numpy as np
+from river.base import AnomalyDetector
+
+from models._jit import njit
+from models.clock import CELLS_PER_DAY, cell_of
+from models.volume import llr
+
+ESTABLISHED_DAYS, ESTABLISHED_CELLS = 3, 7 * CELLS_PER_DAY
+RHO, SIZE = 8.0, 1.0 / 1.5  # a thief takes eight times what a new source usually takes
+VOLUME_MAX = 12.0
+USUAL_WEIGHT = 5.0
+USUAL_FLOOR = 4.0  # requests in a cell that no new source is blamed for
+FOREIGN_P1, FOREIGN_MIN_P0 = 0.7, 0.02
+FOREIGN_PRIOR, FOREIGN_WEIGHT = 0.10, 40.0
+FOREIGN_TEMPER = 0.25  # requests of one visit are not independent witnesses
+FOREIGN_RANGE = (-1.0, 12.0)
+MATURE_CELLS = 8.0  # active cells after which half of what is foreign to a key counts
+SWITCH_US = 600_000_000  # two sources within ten minutes are in use at once
+SWITCH_P1, SWITCH_PRIOR, SWITCH_WEIGHT = 0.5, 0.05, 20.0
+SWITCH_TEMPER = 0.5
+CONCURRENCY_MAX = 9.0
+LIFE_CELLS = 28 * CELLS_PER_DAY
+
+ACTOR = np.dtype(
+    [
+        ("tag", "u8"),  # hash of (key, network, client); 0 = free slot
+        ("key_lo", "u8"),
+        ("network", "u8"),
+        ("client", "u8"),
+        ("first_us", "i8"),
+        ("bytes", "i8"),
+        ("last_cell", "i4"),
+        ("requests", "u4"),
+        ("count", "u4"),  # requests in its open cell
+        ("failed", "u4"),
+        ("foreign", "u4"),  # requests to areas the key did not use before this actor came
+        ("volume", "f4"),  # evidence
+        ("mix", "f4"),  # evidence
+        ("route", "f4"),  # evidence of the routes it brought along
+        ("area", "f4"),  # evidence of the areas it brought along
+        ("concurrency", "f4"),  # evidence that the owner is at work at the same time
+        ("counted", "u4", (2,)),  # requests already counted as leaked, per channel
+        ("switches", "u4"),  # times it followed another source within SWITCH_US
+        ("route_new", "u2"),
+        ("area_new", "u2"),
+        ("route_last", "u8"),  # the newest route it brought, for the explanation
+    ],
+    align=True,
+)
+
+
+@njit
+def established(cells: int, days: int, age_cells: int, key_cells: int) -> float:
+    """Degree in [0, 1] to which a value belongs to the key.
+
+    >>> established(90, 1, 90, 100), established(1, 1, 0, 100), established(30, 3, 700, 9000)
+    (0.9, 0.01, 1.0)
+    """
+    if days >= ESTABLISHED_DAYS and age_cells >= ESTABLISHED_CELLS:
+        return 1.0
+    return min(1.0, cells / max(1, key_cells))
+
+
+@njit
+def volume_evidence(count: float, usual: float) -> float:
+    """Nats for "eight times what a new source of this key usually takes in a cell".
+
+    >>> volume_evidence(3.0, 4.0), volume_evidence(200.0, 4.0) > 2.5
+    (0.0, True)
+    """
+    if count <= usual:
+        return 0.0
+    return min(max(llr(count, usual, SIZE, RHO), 0.0), VOLUME_MAX)
+
+
+@njit
+def mix_step(foreign: bool, p0: float) -> float:
+    """Nats of one request: to an area foreign to the key, or to one of its own.
+
+    >>> mix_step(True, 0.1) > 0 > mix_step(False, 0.1)
+    True
+    """
+    p0 = min(max(p0, FOREIGN_MIN_P0), 0.9 * FOREIGN_P1)
+    ratio = FOREIGN_P1 / p0 if foreign else (1.0 - FOREIGN_P1) / (1.0 - p0)
+    return FOREIGN_TEMPER * log(ratio)
+
+
+@njit
+def mix_add(mix: float, step: float) -> float:
+    """Adds a step within FOREIGN_RANGE."""
+    return min(max(mix + step, FOREIGN_RANGE[0]), FOREIGN_RANGE[1])
+
+
+@njit
+def maturity(key_cells: int) -> float:
+    """Share in [0, 1) of what is foreign to a key that counts: a young key explores.
+
+    >>> maturity(0), maturity(8), maturity(792)
+    (0.0, 0.5, 0.99)
+    """
+    return key_cells / (key_cells + MATURE_CELLS)
+
+
+@njit
+def switch_step(switches: float, pairs: float) -> float:
+    """Nats of one switch back to an actor, given how often this key switches anyway.
+
+    >>> switch_step(0.0, 1000.0) > 2 > switch_step(500.0, 1000.0)
+    True
+    """
+    p0 = (switches + SWITCH_WEIGHT * SWITCH_PRIOR) / (pairs + SWITCH_WEIGHT)
+    return SWITCH_TEMPER * max(0.0, log(SWITCH_P1 / p0))
+
+
+class ActorVolume(AnomalyDetector):
+    """Evidence that one source takes far more than a new source of this key usually does.
+
+    Parameters
+    ----------
+    source, time
+        Feature names: the source (network and client), event time in seconds since 1970.
+    usual
+        Requests a new source usually takes in a 15-minute cell.
+    sources_max
+        Sources counted per cell; more are not told apart.
+
+    Examples
+    --------
+    >>> model = ActorVolume()
+    >>> for _ in range(300):
+    ...     model = model.learn_one({"t": 0, "source": "198.51.100.0/24 curl/8"})
+    >>> model.score_one({"t": 1, "source": "203.0.113.0/24 sdk/2"})
+    0.0
+    >>> model.score_one({"t": 1, "source": "198.51.100.0/24 curl/8"}) > 2
+    True
+    """
+
+    def __init__(
+        self,
+        source: str = "source",
+        time: str = "t",
+        usual: float = USUAL_FLOOR,
+        sources_max: int = 256,
+    ) -> None:
+        self.source = source
+        self.time = time
+        self.usual = usual
+        self.sources_max = sources_max
+        self._counts: dict[Any, int] = {}
+        self._cell = -1
+
+    def score_one(self, x: dict[str, Any]) -> float:
+        """Evidence in nats if this request came now; changes nothing."""
+        if self.time not in x or self.source not in x:
+            return 0.0
+        same_cell = cell_of(int(float(x[self.time]) * 1_000_000)) <= self._cell
+        count = self._counts.get(x[self.source], 0) if same_cell else 0
+        return float(volume_evidence(count + 1.0, self.usual))
+
+    def learn_one(self, x: dict[str, Any]) -> ActorVolume:
+        """Counts one request."""
+        if self.time in x and self.source in x:
+            cell = cell_of(int(float(x[self.time]) * 1_000_000))
+            if cell > self._cell:
+                self._counts, self._cell = {}, cell
+            if x[self.source] in self._counts or len(self._counts) < self.sources_max:
+                self._counts[x[self.source]] = self._counts.get(x[self.source], 0) + 1
+        return self

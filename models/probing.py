@@ -1,0 +1,167 @@
+"""Probing: more *distinct* failing routes in a cell than the key's own history explains.
+
+A broken client repeats one failing route; a prober fails on many. So the count is of
+distinct routes that answered 4xx in a 15-minute cell, priced like novelty by the key's
+own rate of such routes (Gamma-Poisson). 5xx never counts: outages are not the client's.
+Distinct routes are counted in a 64-bit linear-counting bitmap (Whang et al., 1990).
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import numpy as np
+from river.base import AnomalyDetector
+
+from models._jit import njit
+from models.clock import cell_of, decay
+from models.novelty import EVIDENCE_HALF_LIFE_CELLS
+
+HALF_LIFE_CELLS = 2688.0
+SHAPE, RATE = 1.0, 6.0
+OFFSET = 2.0
+DISTINCT_MIN = 3  # fewer distinct failing routes than this are a broken client
+EVIDENCE_MAX = 20.0
+TERMS_MAX = 64
+
+PROBING = np.dtype(
+    [
+        ("bits", "u8"),  # which of 64 route classes failed in the open cell
+        ("routes", "f4"),  # decayed number of distinct failing routes, open cell excluded
+        ("exposure", "f4"),  # decayed active cells
+        ("evidence", "f4"),  # as of the last committed cell
+        ("now", "f4"),  # evidence plus the open cell's, kept by observe and commit
+        ("failed", "u4"),  # failed requests in the open cell
+    ],
+    align=True,
+)
+
+
+@njit
+def surprise(x: int, shape: float, rate: float) -> float:
+    """-log P(X >= x) in nats for X ~ Gamma-Poisson(shape, rate) in one active cell.
+
+    The tail is summed upwards from x, so a tail of 1e-12 keeps its digits; up to the
+    mean nothing is surprising.
+
+    >>> surprise(1, 10.0, 5.0), 9 < surprise(10, 1.0, 6.0) < 20
+    (0.0, True)
+    """
+    miss = 1.0 / (rate + 1.0)
+    if x <= 0 or x <= shape / rate:
+        return 0.0
+    log_term = -shape * log((rate + 1.0) / rate)
+    for j in range(x):
+        log_term += log((shape + j) / (j + 1.0) * miss)
+    tail, term = 1.0, 1.0
+    for j in range(x, x + TERMS_MAX):
+        term *= (shape + j) / (j + 1.0) * miss
+        tail += term
+        if term < 1e-6 * tail:
+            break
+    return max(0.0, -(log_term + log(tail)))
+
+
+@njit
+def popcount(bits: int) -> int:
+    """Number of set bits of a uint64.
+
+    >>> import numpy as np; popcount(np.uint64(0b1011))
+    3
+    """
+    n = 0
+    rest = np.uint64(bits)
+    while rest:
+        rest &= rest - np.uint64(1)
+        n += 1
+    return n
+
+
+@njit
+def distinct(p: Any) -> float:
+    """Estimated distinct failing routes of the open cell; at most 64 x log 64 = 266."""
+    zeros = 64 - popcount(p.bits)
+    return 64.0 * log(64.0 / max(1, zeros))
+
+
+@njit
+def observe(p: Any, route: int) -> None:
+    """Counts one failed request on a route (a 64-bit hash)."""
+    p.failed += 1
+    bit = np.uint64(1) << np.uint64(np.uint64(route) >> np.uint64(58))
+    if p.bits & bit:
+        return
+    p.bits |= bit
+    n = int(distinct(p) + 0.5)
+    if n >= DISTINCT_MIN:
+        nats = surprise(min(n, 64), SHAPE + p.routes, RATE + p.exposure) - OFFSET
+        p.now = min(p.evidence + max(0.0, nats), EVIDENCE_MAX)
+
+
+@njit
+def commit(p: Any, cells: int, held: bool) -> None:
+    """Closes the open cell, ``cells`` later than it opened; learns unless held."""
+    keep = decay(cells, HALF_LIFE_CELLS)
+    p.evidence = p.now * decay(cells, EVIDENCE_HALF_LIFE_CELLS)
+    p.now = p.evidence
+    if not held:
+        p.routes += min(distinct(p), 4.0 + p.routes)
+    p.routes *= keep
+    p.exposure = (p.exposure + 1.0) * keep
+    p.bits = np.uint64(0)
+    p.failed = 0
+
+
+class ErrorProbing(AnomalyDetector):
+    """Evidence that somebody walks over routes that refuse the key.
+
+    Parameters
+    ----------
+    status, route, time
+        Feature names: HTTP status, route text, event time in seconds since 1970 UTC.
+
+    Examples
+    --------
+    >>> model = ErrorProbing()
+    >>> for i in range(200):                         # a broken client: one failing route
+    ...     model = model.learn_one({"t": i * 900, "status": 404, "route": "GET /old"})
+    >>> model.score_one({"t": 200 * 900, "status": 404, "route": "GET /old"})
+    0.0
+    >>> for j in range(20):                          # a prober: twenty of them
+    ...     model = model.learn_one({"t": 200 * 900, "status": 403, "route": f"GET /admin/{j}"})
+    >>> model.score_one({"t": 200 * 900, "status": 403, "route": "GET /backup"}) > 10
+    True
+    """
+
+    def __init__(self, status: str = "status", route: str = "route", time: str = "t") -> None:
+        self.status = status
+        self.route = route
+        self.time = time
+        self._state = np.zeros(1, PROBING)
+        self._cell = -1
+
+    def _observed(self, state: Any, x: dict[str, Any]) -> int:
+        from hashlib import blake2b  # the fold gets its hashes from the decoder
+
+        cell = max(self._cell, cell_of(int(float(x[self.time]) * 1_000_000)))
+        if 0 <= self._cell < cell:
+            commit(state[0], cell - self._cell, False)
+        if 400 <= int(x.get(self.status, 0)) < 500:
+            digest = blake2b(str(x.get(self.route)).encode(), digest_size=8).digest()
+            observe(state[0], np.uint64(int.from_bytes(digest, "big")))
+        return int(cell)
+
+    def score_one(self, x: dict[str, Any]) -> float:
+        """Evidence in nats if this request came now; changes nothing."""
+        if self.time not in x:
+            return 0.0
+        state = self._state.copy()
+        self._observed(state, x)
+        return float(state[0]["now"])
+
+    def learn_one(self, x: dict[str, Any]) -> ErrorProbing:
+        """Counts one request."""
+        if self.time in x:
+            self._cell = self._observed(self._state, x)
+        return self
