@@ -17,6 +17,7 @@ from models._jit import njit
 from models.clock import CELLS_PER_DAY, cell_of
 from models.volume import llr
 
+ESTABLISHED_SHARE = 0.3  # of the key's active cells
 ESTABLISHED_DAYS, ESTABLISHED_CELLS = 3, 7 * CELLS_PER_DAY
 RHO, SIZE = 8.0, 1.0 / 1.5  # a thief takes eight times what a new source usually takes
 VOLUME_MAX = 12.0
@@ -51,7 +52,7 @@ ACTOR = np.dtype(
         ("route", "f4"),  # evidence of the routes it brought along
         ("area", "f4"),  # evidence of the areas it brought along
         ("concurrency", "f4"),  # evidence that the owner is at work at the same time
-        ("counted", "u4", (2,)),  # requests already counted as leaked, per channel
+        ("counted", "u4"),  # requests already counted as leaked
         ("switches", "u4"),  # times it followed another source within SWITCH_US
         ("route_new", "u2"),
         ("area_new", "u2"),
@@ -65,12 +66,12 @@ ACTOR = np.dtype(
 def established(cells: int, days: int, age_cells: int, key_cells: int) -> float:
     """Degree in [0, 1] to which a value belongs to the key.
 
-    >>> established(90, 1, 90, 100), established(1, 1, 0, 100), established(30, 3, 700, 9000)
-    (0.9, 0.01, 1.0)
+    >>> established(30, 1, 90, 100), established(3, 1, 0, 100), established(30, 3, 700, 9000)
+    (1.0, 0.1, 1.0)
     """
     if days >= ESTABLISHED_DAYS and age_cells >= ESTABLISHED_CELLS:
         return 1.0
-    return min(1.0, cells / max(1, key_cells))
+    return min(1.0, cells / (ESTABLISHED_SHARE * max(1, key_cells)))
 
 
 @njit

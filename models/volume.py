@@ -167,6 +167,8 @@ def commit(v: Any, season: Any, cell: int, next_cell: int, held: bool) -> None:
     silent = cell - v.born_cell < SILENT_CELLS
     count = float(v.count)
     for j in range(3):
+        if v.cusum[j] == 0.0 and (silent or count <= v.mean):
+            continue  # stays 0: the ratio is negative below the mean
         step = 0.0 if silent else llr(count, v.mean, v.size, RHO[j])
         value = CUSUM_KEEP * v.cusum[j] + min(max(step, STEP_MIN), STEP_MAX[j])
         v.cusum[j] = min(max(value, 0.0), CUSUM_MAX)
@@ -184,6 +186,8 @@ def _pass_empty(v: Any, cells: int) -> None:
         return
     mean = v.mean
     for j in range(3):
+        if v.cusum[j] == 0.0:
+            continue
         step = max(STEP_MIN, llr(0.0, mean, v.size, RHO[j]))
         value = v.cusum[j]
         for _ in range(min(cells, 64)):

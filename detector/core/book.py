@@ -53,7 +53,7 @@ class EpisodeBook:
             ordinal=int(row["ordinal"]),
             hard=False,
             over_threshold=bool(row["over"]),
-            episode=episode,
+            episode=replace(episode, alerted_us=None, return_period_days=None),
         )
 
     def close(self, slot: int, channel: int, e: Any) -> None:

@@ -62,7 +62,7 @@ def encode(state: State, names: list[KeyName], texts: Texts, book: EpisodeBook) 
         arrays[name] = table[table["tag"] != 0]
     arrays["values"] = state.values[state.values != 0]
     arrays["shard"] = state.shard
-    bodies = {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
+    bodies = {name: _clean(array).tobytes() for name, array in arrays.items()}
     extra = [msgspec.msgpack.encode(part) for part in (names, texts.tables, book)]
     header = Header(
         version=VERSION,
@@ -100,6 +100,13 @@ def decode(data: bytes) -> tuple[State, list[KeyName], Texts, EpisodeBook]:
     except (msgspec.MsgspecError, ValueError, struct.error, AttributeError) as e:
         raise SnapshotError(f"snapshot is damaged: {e}") from e
     return _state(arrays), names, Texts(texts), book
+
+
+def _clean(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy whose padding bytes are zero: NumPy leaves old memory in them."""
+    clean = np.zeros(array.shape, array.dtype)
+    clean[:] = array
+    return clean
 
 
 def _items(like: npt.NDArray[Any], rows: int) -> int:
@@ -156,9 +163,9 @@ def canonical_bytes(parts: list[dict[str, npt.NDArray[Any]]], clock_us: int) -> 
         return b""
     merged = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     order = np.lexsort((merged["keys"]["lo"], merged["keys"]["hi"]))
-    out = [np.ascontiguousarray(merged[name][order]).tobytes() for name in tables.PER_KEY]
+    out = [_clean(merged[name][order]).tobytes() for name in tables.PER_KEY]
     for name, life in (("pairs", tables.EXPIRY_CELLS), ("actors", LIFE_CELLS)):
         table = merged[name]
         alive = table[table["last_cell"] >= cell_of(clock_us) - life]
-        out.append(np.sort(alive, order="tag").tobytes())
+        out.append(_clean(alive[np.argsort(alive["tag"])]).tobytes())
     return b"".join(out)

@@ -31,7 +31,9 @@ class _Memory(msgspec.Struct):
     """What the stage must remember; idempotent under re-offered candidates."""
 
     start_us: int = -1
-    released_us: int = -1
+    decided_us: int = -1
+    swept_us: int = -1
+    forgotten: int = 0
     # alert_id -> (opened, channel, peak)
     peaks: dict[str, tuple[int, str, float]] = {}
     # alert_id -> alerted_us
@@ -80,7 +82,7 @@ class FleetStage:
             alert = self._decide(heappop(self._heap)[2])
             if alert is not None:
                 alerts.append(alert)
-        self._forget(watermark_us)
+        self._forget()
         return alerts
 
     def to_state(self) -> bytes:
@@ -98,6 +100,7 @@ class FleetStage:
 
     def _decide(self, c: Candidate) -> Episode | None:
         memory, episode = self._memory, c.episode
+        memory.decided_us = max(memory.decided_us, c.ts_us)
         if c.hard:
             return self._decide_hard(c)
         known = memory.peaks.get(episode.alert_id)
@@ -117,8 +120,8 @@ class FleetStage:
         days = max(0.0, (ts_us - self._memory.start_us) / DAY_US)
         before = [at for at in self._memory.alerts.values() if at <= ts_us]
         in_week = sum(at > ts_us - WEEK_US for at in before)
-        young = days < 7 and len(before) >= max(1, ceil(n * days / 7))
-        return in_week < ceil(n) and not young
+        so_far = self._memory.forgotten + len(before)
+        return in_week < ceil(n) and so_far < max(1, ceil(n * days / 7))
 
     def _return_period_days(self, c: Candidate) -> float:
         """Days of log per episode of this channel that scored at least as high."""
@@ -144,13 +147,16 @@ class FleetStage:
         memory.hard[notice.alert_id] = (c.ts_us, "*")
         return notice
 
-    def _forget(self, watermark_us: int) -> None:
-        memory, old = self._memory, watermark_us - MEMORY_US
-        if watermark_us - memory.released_us < DAY_US:
+    def _forget(self) -> None:
+        """Drops what is older than any window, once per day of decided candidates."""
+        memory = self._memory
+        if memory.decided_us - memory.swept_us < DAY_US:
             return
-        memory.released_us = watermark_us
+        memory.swept_us, old = memory.decided_us, memory.decided_us - MEMORY_US
+        kept = {k: v for k, v in memory.alerts.items() if v > old}
+        memory.forgotten += len(memory.alerts) - len(kept)
+        memory.alerts = kept
         memory.peaks = {k: v for k, v in memory.peaks.items() if v[0] > old}
-        memory.alerts = {k: v for k, v in memory.alerts.items() if v > old}
         memory.capped = {k: v for k, v in memory.capped.items() if v > old}
         memory.hard = {k: v for k, v in memory.hard.items() if v[0] > old}
 

@@ -43,6 +43,7 @@ VALUES_MAX = (256, 64, 500, 128)  # distinct networks, clients, routes, areas of
 USAGE_HALF_LIFE_CELLS = 2688.0
 COLD_CELLS = 3 * CELLS_PER_DAY
 AUTH_FAILED = 2
+STOLEN, ABUSED = 0, 1
 
 
 @njit
@@ -74,6 +75,9 @@ def _advance(s: Any, slot: int, cell: int) -> None:
     keep = decay(gap, USAGE_HALF_LIFE_CELLS)
     key.young *= keep
     key.total *= keep
+    fade = decay(gap, novelty.EVIDENCE_HALF_LIFE_CELLS)
+    key.own_route *= fade
+    key.own_area *= fade
     key.switches *= keep
     key.pairs *= keep
     key.cells += 1
@@ -163,7 +167,7 @@ def _find_actor(s: Any, slot: int, network: int, client: int, ts_us: int, entry:
     a.first_us, a.last_cell, a.bytes = ts_us, key.cell, 0
     a.requests = a.count = a.failed = a.foreign = 0
     a.volume = a.mix = a.route = a.area = a.concurrency = 0.0
-    a.switches = a.counted[0] = a.counted[1] = 0
+    a.switches = a.counted = 0
     a.route_new = a.area_new = 0
     a.route_last = np.uint64(0)
     return place
@@ -256,12 +260,14 @@ def _gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
 
 @njit
 def _stolen_view(s: Any, slot: int, actor_place: int, z: Any) -> None:
-    """STOLEN asks about one source: routes count when that source brought them along."""
+    """STOLEN asks about one source: what an actor brought is its own, the rest the owner's."""
+    key = s.keys[slot]
+    mature = actors_.maturity(key.cells)
+    route, area = key.own_route, key.own_area
     if actor_place >= 0:
-        mature = actors_.maturity(s.keys[slot].cells)
-        z[fusion.F_ROUTE] = mature * min(s.actors[actor_place].route, fusion.CAP)
-        z[fusion.F_AREA] = mature * min(s.actors[actor_place].area, fusion.CAP)
-    z[fusion.F_DORMANCY] *= 1.0 if actor_place >= 0 else 0.0
+        route, area = s.actors[actor_place].route, s.actors[actor_place].area
+    z[fusion.F_ROUTE] = mature * min(route, fusion.CAP)
+    z[fusion.F_AREA] = mature * min(area, fusion.CAP)
 
 
 @njit
@@ -319,22 +325,27 @@ def clear(e: Any) -> None:
 
 
 @njit
-def _suspect(s: Any, e: Any, channel: int, actor_place: int, ts_us: int, size_bytes: int) -> None:
-    """Counts what the suspected party took: all of an actor's requests, or the key's since."""
+def _suspect(e: Any, ts_us: int) -> None:
+    """Notes since when evidence has been gathering without a day's pause."""
     if e.suspect_us == 0 or ts_us - e.suspect_last_us > CLOSE_AFTER_US:
         e.suspect_us = ts_us
         if e.opened_us == 0:
             e.leak_requests, e.leak_bytes = 0, 0
     e.suspect_last_us = ts_us
+
+
+@njit
+def _count_leak(s: Any, e: Any, actor_place: int, size_bytes: int) -> None:
+    """Counts what the suspected party took: this request, or all of a new actor's."""
     if actor_place < 0:
         e.leak_requests += 1
         e.leak_bytes += size_bytes
         return
     a = s.actors[actor_place]
-    fresh = a.requests - a.counted[channel]
+    fresh = a.requests - a.counted
     e.leak_requests += fresh
     e.leak_bytes += a.bytes if fresh == a.requests else size_bytes
-    a.counted[channel] = a.requests
+    a.counted = a.requests
     e.suspect_us = min(e.suspect_us, a.first_us)
 
 
@@ -362,11 +373,15 @@ def _judge(
     score = fusion.fuse(z, limits[channel, 3:])
     if score < SUSPECT_SHARE * floor:
         return n_rows
-    _suspect(s, e, channel, actor_place, ts_us, size_bytes)
+    _suspect(e, ts_us)
+    if channel == ABUSED:  # the whole key is under suspicion, from the first sign on
+        _count_leak(s, e, -1, size_bytes)
     if score >= HOLD_SHARE * base:
         key.hold_cell = max(key.hold_cell, key.cell + HOLD_CELLS)
     if score < floor:
         return n_rows
+    if channel == STOLEN:  # one source is, its earlier requests included
+        _count_leak(s, e, actor_place, size_bytes)
     cold = max(0.0, 1.0 - (key.cell - s.volume[slot].born_cell) / COLD_CELLS)
     threshold = base + limits[channel, 2] * cold
     e.above_us = ts_us
@@ -392,7 +407,7 @@ def _hard_fact(s: Any, slot: int, ts_us: int, event: int, rows: Any, n_rows: int
     if s.keys[slot].hard_day >= day:
         return n_rows
     s.keys[slot].hard_day = day
-    _fill_row(s, rows[n_rows], slot, 1, HARD, ts_us, event)
+    _fill_row(s, rows[n_rows], slot, ABUSED, HARD, ts_us, event)
     return n_rows + 1
 
 
@@ -427,22 +442,27 @@ def _fold_event(
     place = -1
     if entry > 0.0:
         place = _find_actor(s, slot, b.network[i], b.client[i], ts_us, entry)
+    route_nats = max(0.0, n.now[novelty.ROUTE] - route_before)
+    area_nats = max(0.0, n.now[novelty.AREA] - area_before)
     if place >= 0:
         a, area = s.actors[place], found[novelty.AREA]
         foreign = area >= 0 and s.pairs[area].first_cell >= cell_of(a.first_us)
         foreign = foreign and s.pairs[area].entry > 0
         _actor_event(s, slot, a, status, size_bytes, foreign, area >= 0)
-        a.route += max(0.0, n.now[novelty.ROUTE] - route_before)
-        a.area += max(0.0, n.now[novelty.AREA] - area_before)
+        a.route += route_nats
+        a.area += area_nats
+        a.area_new += new_area
         if new_route:
             a.route_new += 1
             a.route_last = b.route[i]
-        a.area_new += new_area
+    else:
+        key.own_route += route_nats
+        key.own_area += area_nats
     _switch(s, slot, place, b.network[i], elapsed_us)
     _gather(s, slot, place, found, z)
-    n_rows = _judge(s, slot, 1, place, z, limits, ts_us, i, size_bytes, rows, n_rows)
+    n_rows = _judge(s, slot, ABUSED, place, z, limits, ts_us, i, size_bytes, rows, n_rows)
     _stolen_view(s, slot, place, z)
-    n_rows = _judge(s, slot, 0, place, z, limits, ts_us, i, size_bytes, rows, n_rows)
+    n_rows = _judge(s, slot, STOLEN, place, z, limits, ts_us, i, size_bytes, rows, n_rows)
     _learn_usage(s, slot, found[novelty.AREA])
     if b.violates[i] and 200 <= status < 300:
         n_rows = _hard_fact(s, slot, ts_us, i, rows, n_rows)

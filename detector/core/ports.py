@@ -45,7 +45,9 @@ class Source(Protocol):
     lag tools and never decides where reading goes on.
     """
 
-    def poll(self, timeout_s: float) -> Polled: ...
+    def poll(self, timeout_s: float) -> Polled:
+        """Waits up to ``timeout_s`` for something to happen."""
+        ...
 
     def start(self, offsets: Mapping[int, int | None]) -> dict[int, int]:
         """Reads assigned partitions from these offsets; ``None`` = by the offset policy.
@@ -59,17 +61,21 @@ class Source(Protocol):
         """Delivers nothing until ``release``, but stays a member of its group (back-pressure)."""
         ...
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Ends ``hold``."""
+        ...
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
-        """Publishes next offsets for lag tools, without waiting; a failure is only logged."""
+    def commit(self, offsets: Mapping[int, int], wait_s: float = 0.0) -> None:
+        """Publishes next offsets, for lag tools; waits up to ``wait_s`` and never raises."""
         ...
 
     def lag(self) -> dict[int, int]:
         """Records behind the log's end, for each started partition where it is known."""
         ...
 
-    def close(self, timeout_s: float) -> None: ...
+    def close(self, timeout_s: float) -> None:
+        """Leaves the group and frees what is held. Never raises."""
+        ...
 
 
 class Sink(Protocol):

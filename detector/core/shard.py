@@ -115,6 +115,7 @@ class Shard:
                 candidate = self._apply(row, batch)
                 if candidate is not None:
                     candidates.append(candidate)
+            self._rows[:n_rows] = np.zeros((), tables.ROW)
             if at == before or at < len(batch):
                 self._state = tables.grown(self._state)
         self._sweep()

@@ -40,6 +40,8 @@ KEY = np.dtype(
         ("total", "f4"),  # decayed requests
         ("actor_sum", "f4"),  # requests of closed actor cells
         ("actor_weight", "f4"),
+        ("own_route", "f4"),  # evidence of new routes that no actor brought
+        ("own_area", "f4"),
         ("source", "u8"),  # network of the latest event
         ("switches", "f4"),  # decayed: pairs of events close in time from two networks
         ("pairs", "f4"),  # decayed: pairs of events close in time

@@ -1,0 +1,235 @@
+"""The fold: what it promises whatever the batches, shards and restarts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.core.episodes import Candidate, Episode
+from detector.core.events import EventBatch
+from detector.core.fleet import FleetStage
+from detector.core.settings import ShardSettings
+from detector.core.shard import Shard, state_digest
+from tests.core.logs import MINUTE_US, START_US, batch_of, fleet_log
+
+LOG = fleet_log(7)
+FAR_US = 1 << 62
+
+
+def run(log: EventBatch, cuts: list[int], n_shards: int = 1) -> tuple[list, list, list, str]:
+    """Candidates, alerts, episodes and digest of a log cut at the given rows."""
+    shards = [Shard(ShardSettings()) for _ in range(n_shards)]
+    fleet, alerts, seen = FleetStage(5), [], []
+    fleet.start(int(log.ts_us[0]))
+    for lo, hi in zip([0, *cuts], [*cuts, len(log)], strict=True):
+        part = log.take(slice(lo, hi))
+        owner = part.key_lo % np.uint64(n_shards)
+        for i, shard in enumerate(shards):
+            candidates = shard.fold(part.take(np.flatnonzero(owner == i)))
+            seen += candidates
+            fleet.offer(candidates)
+        alerts += decide(fleet, shards, int(part.ts_us[-1]) if len(part) else 0)
+    alerts += decide(fleet, shards, FAR_US)
+    episodes = [e for shard in shards for e in shard.close_all()]
+    seen.sort(key=lambda c: c.order)
+    return seen, alerts, sorted(episodes, key=lambda e: e.alert_id), state_digest(shards)
+
+
+def decide(fleet: FleetStage, shards: list[Shard], watermark_us: int) -> list[Episode]:
+    alerts = fleet.release(watermark_us)
+    for alert in alerts:
+        for shard in shards:
+            shard.mark_alerted(alert)
+    return alerts
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[list, list, list, str]:
+    return run(LOG, [])
+
+
+def test_the_log_is_worth_testing(whole):
+    """The thief and the prober become alerts, or the tests below would compare nothing."""
+    candidates, alerts, episodes, _ = whole
+    assert {(a.key, a.channel) for a in alerts} >= {("key0", "stolen"), ("key1", "abused")}
+    assert len(candidates) > 10
+    assert episodes
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, len(LOG)), max_size=12), st.sampled_from([1, 4, 12]))
+def test_batches_and_shards_do_not_matter(cuts, n_shards):
+    """Any split of a log over batches and 1, 4 or 12 shards gives byte-identical results."""
+    assert repr(run(LOG, sorted(cuts), n_shards)) == repr(run(LOG, []))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, len(LOG)))
+def test_a_restored_shard_goes_on_as_if_nothing_had_happened(cut):
+    """State through bytes at any event gives the same candidates, episodes and digest."""
+    one = Shard(ShardSettings())
+    whole = one.fold(LOG)
+    other = Shard(ShardSettings())
+    first = other.fold(LOG.take(slice(0, cut)))
+    other = Shard.from_state(other.to_state(), ShardSettings())
+    rest = other.fold(LOG.take(slice(cut, None)))
+    assert repr(whole) == repr(first + rest)
+    assert one.digest() == other.digest()
+    assert repr(one.close_all()) == repr(other.close_all())
+
+
+def test_a_batch_of_one_event_at_a_time():
+    """Even single events fold to the same state."""
+    log = LOG.take(slice(0, 400))
+    one, many = Shard(ShardSettings()), Shard(ShardSettings())
+    one.fold(log)
+    for i in range(len(log)):
+        many.fold(log.take(slice(i, i + 1)))
+    assert one.digest() == many.digest()
+
+
+def test_growing_tables_changes_nothing():
+    """Thousands of keys and values force every table to grow; the digest does not notice."""
+    rows = [
+        (START_US + i * 1000, f"k{i % 3000}", f"10.{i % 200}.{i % 7}", f"c/{i % 11}", f"GET /a/{i}", 200)
+        for i in range(12_000)
+    ]
+    log = batch_of(rows)
+    one, many = Shard(ShardSettings()), Shard(ShardSettings())
+    one.fold(log)
+    for i in range(0, len(log), 977):
+        many.fold(log.take(slice(i, i + 977)))
+    assert one.n_keys == 3000
+    assert one.digest() == many.digest()
+
+
+def test_counters_account_for_every_event(whole):
+    """events = folded + no_key + late + failed authentication + over the key cap."""
+    shard = Shard(ShardSettings(keys_max=5))
+    shard.fold(LOG)
+    counters = shard.counters
+    assert counters["events"] == len(LOG)
+    assert counters["no_key"] == 120
+    assert shard.n_keys == 5
+    assert counters["keys_over_cap"] > 0
+
+
+def test_failed_authentication_is_nobodys_fault():
+    """Rows with failed authentication neither make a key nor change one."""
+    log = LOG.take(slice(0, 500))
+    noise = log.take(np.arange(200))
+    noise.auth[:] = 2
+    shard, other = Shard(ShardSettings()), Shard(ShardSettings())
+    shard.fold(log)
+    other.fold(log)
+    other.fold(noise)
+    assert other.counters["auth_failed"] == 200
+    assert shard._state.keys.tobytes() == other._state.keys.tobytes()
+
+
+def test_a_late_event_is_counted_and_reopens_nothing():
+    """An event more than five minutes behind its key's newest is counted as late only."""
+    rows = [(START_US + m * MINUTE_US, "k", "10.0.0", "c/1", "GET /v1/a", 200) for m in range(60)]
+    shard, other = Shard(ShardSettings()), Shard(ShardSettings())
+    shard.fold(batch_of(rows))
+    other.fold(batch_of([*rows, (START_US, "k", "10.0.0", "c/1", "GET /v1/a", 200)]))
+    assert other.counters["late"] == 1
+    assert shard._state.volume.tobytes() == other._state.volume.tobytes()
+
+
+def test_episode_closes_a_day_after_it_falls_below_the_floor(whole):
+    """The thief's episode ends 24 h after its last high score, whenever that is noticed."""
+    quiet = [
+        (int(LOG.ts_us[-1]) + d * 86_400_000_000, "key5", "10.5.0", "sdk/2", "GET /v1/x/1", 200)
+        for d in (1, 2, 3)
+    ]
+    shard = Shard(ShardSettings())
+    shard.fold(LOG)
+    shard.fold(batch_of(quiet))
+    closed = [e for e in shard.take_closed() if e.key == "key0" and e.channel == "stolen"]
+    assert len(closed) == 1
+    assert closed[0].closed_us == closed[0].last_seen_us + 86_400_000_000
+    assert shard.take_closed() == []
+
+
+def test_leak_counts_the_thief_not_the_owner(whole):
+    """requests_leaked of the stolen key is the thief's 120 requests, give or take none."""
+    _, _, episodes, _ = whole
+    stolen = next(e for e in episodes if e.key == "key0" and e.channel == "stolen")
+    assert stolen.requests_leaked == 120
+    assert stolen.actor.network == "198.51.100.0/24"
+    assert stolen.actor.client == "curl/8"
+
+
+def test_alert_names_come_from_the_closed_list(whole):
+    """Every reason's signal is one of the documented ones; scores are 2^-10 multiples."""
+    from detector.core.episodes import SIGNALS
+
+    _, alerts, episodes, _ = whole
+    for e in alerts + episodes:
+        assert {r.signal for r in e.reasons} <= set(SIGNALS)
+        assert e.score * 1024 == int(e.score * 1024)
+        assert all(c.isprintable() for c in e.alert_id)
+
+
+def candidate(i: int, score: float, ts_us: int, hard: bool = False) -> Candidate:
+    shard = Shard(ShardSettings())
+    shard.fold(LOG)
+    like = next(e for e in shard.close_all() if e.channel == "stolen")
+    from dataclasses import replace
+
+    episode = replace(like, alert_id=f"{i:020x}", score=score, opened_us=ts_us)
+    return Candidate(ts_us, i, 1, hard, True, episode)
+
+
+def test_fleet_cap_holds_in_every_week():
+    """However many candidates come, no seven days see more than ceil(1.2 N) alerts."""
+    base = candidate(0, 20.0, START_US)
+    from dataclasses import replace
+
+    fleet = FleetStage(5)
+    fleet.start(START_US)
+    times = []
+    for i in range(2000):
+        ts_us = START_US + i * 900_000_000
+        episode = replace(base.episode, alert_id=f"{i:020x}", opened_us=ts_us)
+        fleet.offer([replace(base, ts_us=ts_us, key_hash=i, episode=episode)])
+        times += [a.alerted_us for a in fleet.release(ts_us + 1)]
+    week_us = 7 * 86_400_000_000
+    for t in times:
+        assert sum(t - week_us < other <= t for other in times) <= 6
+        days = (t - START_US) / 86_400_000_000
+        assert sum(o <= t for o in times) <= max(1, int(np.ceil(6 * days / 7)))
+    assert len(times) >= 15
+    assert fleet.held_back == 2000 - len(times)
+
+
+def test_fleet_survives_being_asked_twice():
+    """Candidates offered again after a restore raise no second alert."""
+    shard = Shard(ShardSettings())
+    candidates = shard.fold(LOG)
+    fleet = FleetStage(5)
+    fleet.start(int(LOG.ts_us[0]))
+    fleet.offer(candidates)
+    alerts = fleet.release(FAR_US)
+    again = FleetStage.from_state(fleet.to_state(), 5)
+    again.offer(candidates)
+    assert alerts
+    assert again.release(FAR_US) == []
+
+
+def test_many_hard_facts_collapse():
+    """More than 20 keys outside their grants within an hour become one notice."""
+    base = candidate(0, 20.0, START_US, hard=True)
+    from dataclasses import replace
+
+    fleet = FleetStage(5)
+    fleet.start(START_US)
+    for i in range(50):
+        episode = replace(base.episode, alert_id=f"{i:020x}")
+        fleet.offer([replace(base, ts_us=START_US + i, key_hash=i, episode=episode)])
+    alerts = fleet.release(FAR_US)
+    assert len(alerts) == 21
+    assert [a.key for a in alerts].count("*") == 1
