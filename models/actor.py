@@ -115,6 +115,19 @@ def maturity(key_cells: int) -> float:
 
 
 @njit
+def alien(network_nats: float) -> float:
+    """Share of a foreign mix that counts, by how new the actor's network is.
+
+    A deploy brings a new client and new routes, from the network of old; a thief brings
+    the network too.
+
+    >>> alien(0.0), alien(2.0), alien(9.0)
+    (0.5, 1.0, 1.0)
+    """
+    return min(1.0, 0.5 + 0.25 * network_nats)
+
+
+@njit
 def switch_step(switches: float, pairs: float) -> float:
     """Nats of one switch back to an actor, given how often this key switches anyway.
 

@@ -1,6 +1,6 @@
-"""Fusion: evidence of ten families, two channels, one additive score each.
+"""Fusion: evidence of eleven families, two channels, one additive score each.
 
-``score_c = sum_j w_cj min(z_j, cap)``, so ``w_cj z_j`` are the reasons. The weights are
+``score_c = sum_j w_cj min(z_j, cap_j)``, so ``w_cj z_j`` are the reasons. The weights are
 shipped, non-negative, and come from masquerade and abuse injection on simulated fleets
 (docs/DETECTION.md). Two channels because one drowns abuse in theft-shaped noise.
 """
@@ -25,14 +25,17 @@ FAMILIES = (
     "error_probing",
     "dormancy",
     "concurrency",
+    "enumeration",
 )
 F_NETWORK, F_CLIENT, F_ROUTE, F_AREA, F_MIX = range(5)
 F_ACTOR_VOLUME, F_VOLUME, F_PROBING, F_DORMANCY, F_CONCURRENCY = range(5, 10)
-N_FAMILIES = 10
+F_ENUMERATION = 10
+N_FAMILIES = 11
 CAP = 9.0
+CAPS = (CAP, CAP, CAP, CAP, CAP, CAP, 50.0, 14.0, 6.0, CAP, 14.0)
 WEIGHTS = (
-    (0.70, 0.77, 0.20, 0.45, 1.00, 0.25, 0.20, 0.10, 0.50, 0.40),  # stolen
-    (0.00, 0.10, 0.25, 0.20, 0.00, 0.30, 0.55, 0.60, 0.00, 0.00),  # abused
+    (0.65, 0.70, 0.20, 0.45, 1.00, 0.40, 0.06, 0.15, 0.50, 0.20, 0.20),  # stolen
+    (0.00, 0.10, 0.25, 0.20, 0.00, 0.20, 0.10, 0.90, 0.00, 0.00, 0.70),  # abused
 )
 QUANTUM = 1024.0  # scores are multiples of 2**-10 nats before anything compares them
 
@@ -40,7 +43,7 @@ QUANTUM = 1024.0  # scores are multiples of 2**-10 nats before anything compares
 @njit
 def weighted(family: int, weights: Any, evidence: float) -> float:
     """One family's share of a score, nats."""
-    return weights[family] * min(evidence, CAP)
+    return weights[family] * min(evidence, CAPS[family])
 
 
 @njit
@@ -50,8 +53,8 @@ def fuse(z: Any, weights: Any) -> float:
     Routes and areas are nested: the larger of the two counts, never both.
 
     >>> import numpy as np
-    >>> fuse(np.zeros(10), np.ones(10)), fuse(np.arange(10.0), np.ones(10))
-    (0.0, 43.0)
+    >>> fuse(np.zeros(11), np.ones(11)), fuse(np.arange(11.0), np.ones(11))
+    (0.0, 47.0)
     """
     route = weighted(F_ROUTE, weights, z[F_ROUTE])
     area = weighted(F_AREA, weights, z[F_AREA])

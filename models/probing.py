@@ -1,8 +1,8 @@
 """Probing: more *distinct* failing routes in a cell than the key's own history explains.
 
 A broken client repeats one failing route; a prober fails on many. So the count is of
-distinct routes that answered 4xx in a 15-minute cell, priced like novelty by the key's
-own rate of such routes (Gamma-Poisson). 5xx never counts: outages are not the client's.
+distinct routes that answered 4xx in a 15-minute cell, priced like novelty by how often
+and how widely the key fails (``models.novelty.surprise``). 5xx never counts: outages are not the client's.
 Distinct routes are counted in a 64-bit linear-counting bitmap (Whang et al., 1990).
 """
 
@@ -16,19 +16,19 @@ from river.base import AnomalyDetector
 
 from models._jit import njit
 from models.clock import cell_of, decay
-from models.novelty import EVIDENCE_HALF_LIFE_CELLS
+from models.novelty import EVIDENCE_HALF_LIFE_CELLS, surprise
 
 HALF_LIFE_CELLS = 2688.0
-SHAPE, RATE = 1.0, 6.0
-OFFSET = 2.0
-DISTINCT_MIN = 3  # fewer distinct failing routes than this are a broken client
+SHAPE, RATE = 1.0, 10.0
+SIZE, SIZE_WEIGHT = 2.0, 2.0  # prior mean number of routes that fail together
+DISTINCT_FULL = 6.0  # a broken client fails on one or two routes; from 1 + this many all counts
 EVIDENCE_MAX = 20.0
-TERMS_MAX = 64
 
 PROBING = np.dtype(
     [
         ("bits", "u8"),  # which of 64 route classes failed in the open cell
         ("routes", "f4"),  # decayed number of distinct failing routes, open cell excluded
+        ("bursts", "f4"),  # decayed number of cells in which any failed
         ("exposure", "f4"),  # decayed active cells
         ("evidence", "f4"),  # as of the last committed cell
         ("now", "f4"),  # evidence plus the open cell's, kept by observe and commit
@@ -36,31 +36,6 @@ PROBING = np.dtype(
     ],
     align=True,
 )
-
-
-@njit
-def surprise(x: int, shape: float, rate: float) -> float:
-    """-log P(X >= x) in nats for X ~ Gamma-Poisson(shape, rate) in one active cell.
-
-    The tail is summed upwards from x, so a tail of 1e-12 keeps its digits; up to the
-    mean nothing is surprising.
-
-    >>> surprise(1, 10.0, 5.0), 9 < surprise(10, 1.0, 6.0) < 20
-    (0.0, True)
-    """
-    miss = 1.0 / (rate + 1.0)
-    if x <= 0 or x <= shape / rate:
-        return 0.0
-    log_term = -shape * log((rate + 1.0) / rate)
-    for j in range(x):
-        log_term += log((shape + j) / (j + 1.0) * miss)
-    tail, term = 1.0, 1.0
-    for j in range(x, x + TERMS_MAX):
-        term *= (shape + j) / (j + 1.0) * miss
-        tail += term
-        if term < 1e-6 * tail:
-            break
-    return max(0.0, -(log_term + log(tail)))
 
 
 @njit
@@ -94,9 +69,10 @@ def observe(p: Any, route: int) -> None:
         return
     p.bits |= bit
     n = int(distinct(p) + 0.5)
-    if n >= DISTINCT_MIN:
-        nats = surprise(min(n, 64), SHAPE + p.routes, RATE + p.exposure) - OFFSET
-        p.now = min(p.evidence + max(0.0, nats), EVIDENCE_MAX)
+    size = (p.routes + SIZE * SIZE_WEIGHT) / (p.bursts + SIZE_WEIGHT)
+    nats = surprise(n, SHAPE + p.bursts, RATE + p.exposure, size)
+    nats *= min(1.0, (n - 1) / DISTINCT_FULL)
+    p.now = min(p.evidence + nats, EVIDENCE_MAX)
 
 
 @njit
@@ -105,9 +81,11 @@ def commit(p: Any, cells: int, held: bool) -> None:
     keep = decay(cells, HALF_LIFE_CELLS)
     p.evidence = p.now * decay(cells, EVIDENCE_HALF_LIFE_CELLS)
     p.now = p.evidence
-    if not held:
+    if not held and p.bits:
         p.routes += min(distinct(p), 4.0 + p.routes)
+        p.bursts += 1.0
     p.routes *= keep
+    p.bursts *= keep
     p.exposure = (p.exposure + 1.0) * keep
     p.bits = np.uint64(0)
     p.failed = 0

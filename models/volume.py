@@ -32,9 +32,9 @@ SHRINK_VISITS = 8.0  # two days of an hour count as much as the key's level
 PHI_PRIOR, PHI_WEIGHT = 0.6, 20.0
 SILENT_CELLS = CELLS_PER_DAY  # a key's first day says nothing about its level
 CUSUM_KEEP = 0.98  # per cell
-CUSUM_MAX = 30.0
+CUSUM_MAX = 60.0
 RHO = (2.0, 6.0, 25.0)
-STEP_MAX = (3.0, 4.0, 6.0)  # one cell's evidence at most: benign spikes are short
+STEP_MAX = (3.0, 5.0, 40.0)  # one cell's evidence at most: moderate benign spikes are short
 STEP_MIN = -2.0
 REBASE_CELLS = 16 * 864
 
@@ -211,8 +211,8 @@ class SeasonalVolume(AnomalyDetector):
 
     Notes
     -----
-    One call is one request. The evidence is in nats and grows while a burst lasts; a
-    single 15-minute cell gives at most 6 nats, because benign spikes are short.
+    One call is one request. The evidence is in nats and grows while a burst lasts; one
+    15-minute cell gives at most 3, 5 or 40 nats for about 2, 6 or 25 times the usual.
 
     Examples
     --------
@@ -225,7 +225,7 @@ class SeasonalVolume(AnomalyDetector):
     >>> for j in range(400):                         # a hundred times the usual
     ...     model = model.learn_one({"t": 3 * 96 * 900 + j})
     >>> round(model.score_one({"t": 3 * 96 * 900 + 400}), 1)
-    6.0
+    40.0
     """
 
     def __init__(self, time: str = "t") -> None:

@@ -26,6 +26,7 @@ SIGNALS = (
     "error_probing",
     "dormancy",
     "concurrency",
+    "enumeration",
     "out_of_grant",
 )
 ACTIONS = ("none", "notify", "throttle", "block_actor", "suspend", "revoke")

@@ -25,7 +25,7 @@ from detector.core.tables import (
     note_value,
 )
 from models import actor as actors_
-from models import dormancy, fusion, novelty, probing, volume
+from models import dormancy, enumeration, fusion, novelty, probing, volume
 from models._jit import njit
 from models.clock import CELLS_PER_DAY, cell_of, decay
 
@@ -72,6 +72,7 @@ def _advance(s: Any, slot: int, cell: int) -> None:
     novelty.commit(s.novelty[slot], gap, held)
     probing.commit(s.probing[slot], gap, held)
     dormancy.commit(s.dormancy[slot], gap, held)
+    enumeration.commit(s.enumeration[slot], gap, held)
     keep = decay(gap, USAGE_HALF_LIFE_CELLS)
     key.young *= keep
     key.total *= keep
@@ -243,6 +244,7 @@ def _gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
     z[:] = 0.0
     z[fusion.F_VOLUME] = volume.evaluate(s.volume[slot], s.keys[slot].cell)
     z[fusion.F_PROBING] = s.probing[slot].now
+    z[fusion.F_ENUMERATION] = s.enumeration[slot].evidence
     z[fusion.F_ROUTE] = n.now[novelty.ROUTE]
     z[fusion.F_AREA] = n.now[novelty.AREA]
     if actor_place < 0:
@@ -252,7 +254,7 @@ def _gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
     z[fusion.F_CLIENT] = _entry(s, slot, found[novelty.CLIENT])
     z[fusion.F_DORMANCY] = s.dormancy[slot].evidence
     mature = actors_.maturity(s.keys[slot].cells)
-    z[fusion.F_MIX] = mature * min(a.mix, fusion.CAP)
+    z[fusion.F_MIX] = mature * min(a.mix, fusion.CAP) * actors_.alien(z[fusion.F_NETWORK])
     now = actors_.volume_evidence(float(a.count), _actor_usual(s, slot))
     z[fusion.F_ACTOR_VOLUME] = mature * min(a.volume + now, fusion.CAP)
     z[fusion.F_CONCURRENCY] = mature * a.concurrency
@@ -291,8 +293,10 @@ def _fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> Non
         row.bursts[kind] = n.bursts[kind]
     row.exposure, row.count, row.mean = n.exposure, v.count, v.mean
     row.failing_routes = probing.distinct(p)
-    row.failing_usual = (probing.SHAPE + p.routes) / (probing.RATE + p.exposure)
+    row.failing_usual = (probing.SHAPE + p.bursts) / (probing.RATE + p.exposure)
     row.failed, row.gap, row.longest = p.failed, d.gap, d.longest
+    e = s.enumeration[slot]
+    row.idents, row.idents_new, row.idents_usual = e.cell_total, e.cell_fresh, enumeration.share(e)
     row.actor = actor_place >= 0
     if actor_place >= 0:
         a = s.actors[actor_place]
@@ -433,6 +437,8 @@ def _fold_event(
     s.volume[slot].count += 1
     if 400 <= status < 500:
         probing.observe(s.probing[slot], b.route[i])
+    if b.ident[i] != 0:
+        enumeration.observe(s.enumeration[slot], s.seen[slot], b.ident[i])
     route_before, area_before = n.now[novelty.ROUTE], n.now[novelty.AREA]
     _visit(s, slot, novelty.NETWORK, b.network[i], found)
     _visit(s, slot, novelty.CLIENT, b.client[i], found)

@@ -38,6 +38,7 @@ class Columns(NamedTuple):
     client: Any
     route: Any
     area: Any
+    ident: Any
     status: Any
     auth: Any
     size_bytes: Any

@@ -14,6 +14,7 @@ import numpy as np
 from models._jit import njit
 from models.actor import ACTOR
 from models.dormancy import DORMANCY
+from models.enumeration import ENUMERATION, WORDS
 from models.fusion import N_FAMILIES
 from models.novelty import KINDS, NOVELTY
 from models.probing import PROBING
@@ -125,6 +126,9 @@ ROW = np.dtype(
         ("failed", "u4"),
         ("gap", "i4"),
         ("longest", "i4"),
+        ("idents", "u4"),
+        ("idents_new", "u4"),
+        ("idents_usual", "f4"),
         ("actor", "u1"),
         ("network", "u8"),
         ("client", "u8"),
@@ -152,6 +156,8 @@ class State(NamedTuple):
     novelty: Any
     probing: Any
     dormancy: Any
+    enumeration: Any
+    seen: Any
     episodes: Any
     pairs: Any
     actors: Any
@@ -160,7 +166,17 @@ class State(NamedTuple):
     shard: Any
 
 
-PER_KEY = ("keys", "volume", "season", "novelty", "probing", "dormancy", "episodes")
+PER_KEY = (
+    "keys",
+    "volume",
+    "season",
+    "novelty",
+    "probing",
+    "dormancy",
+    "enumeration",
+    "seen",
+    "episodes",
+)
 
 
 def blank(keys: int, pairs: int, actors: int) -> State:
@@ -173,6 +189,8 @@ def blank(keys: int, pairs: int, actors: int) -> State:
         novelty=np.zeros(keys, NOVELTY),
         probing=np.zeros(keys, PROBING),
         dormancy=np.zeros(keys, DORMANCY),
+        enumeration=np.zeros(keys, ENUMERATION),
+        seen=np.zeros((keys, WORDS), np.uint64),
         episodes=np.zeros((keys, 2), EPISODE),
         pairs=np.zeros(pairs, PAIR),
         actors=np.zeros(actors, ACTOR),
