@@ -27,7 +27,6 @@ HARD_SCORE_NATS = 20.0
 class Subject:
     """Whose key a row is about."""
 
-    key_hash: int
     name: KeyName
     owner: str | None
 
@@ -49,7 +48,6 @@ class EpisodeBook:
         self.open[at] = episode
         return Candidate(
             ts_us=int(row["ts_us"]),
-            key_hash=who.key_hash,
             ordinal=int(row["ordinal"]),
             hard=False,
             over_threshold=bool(row["over"]),
@@ -68,7 +66,7 @@ class EpisodeBook:
         ts_us, ordinal = int(row["ts_us"]), int(row["ordinal"])
         reason = Reason("out_of_grant", HARD_SCORE_NATS, 1.0, 0.0, what)
         episode = Episode(
-            alert_id=alert_id(who.key_hash, "abused/out_of_grant", ts_us, ordinal),
+            alert_id=alert_id(who.name.text, "abused/out_of_grant", ts_us, ordinal),
             key=who.name.text,
             owner=who.owner,
             channel="abused",
@@ -93,7 +91,7 @@ class EpisodeBook:
             credential=who.name.credential,
         )
         self.hard.append(episode)
-        return Candidate(ts_us, who.key_hash, ordinal, hard=True, over_threshold=True, episode=episode)
+        return Candidate(ts_us, ordinal, hard=True, over_threshold=True, episode=episode)
 
     def mark_alerted(self, alert: Episode) -> None:
         """Writes the fleet's decision into the episode, open or just closed."""
@@ -156,7 +154,7 @@ def _episode(
     point = (ts_us, score, int(row["leak_requests"]), int(row["leak_bytes"]))
     opened_us, ordinal = int(row["opened_us"]), int(row["opened_ordinal"])
     return Episode(
-        alert_id=alert_id(who.key_hash, CHANNELS[channel], opened_us, ordinal),
+        alert_id=alert_id(who.name.text, CHANNELS[channel], opened_us, ordinal),
         key=who.name.text,
         owner=who.owner,
         channel=CHANNELS[channel],

@@ -95,6 +95,11 @@ class Episode:
     curve: tuple[tuple[int, float, int, int], ...]
     credential: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def is_hard(self) -> bool:
+        """True for a deterministic fact, which is outside the statistical budget."""
+        return any(r.signal == "out_of_grant" for r in self.reasons)
+
     def to_record(self) -> dict[str, Any]:
         """The contract's JSON object, keys in the contract's order."""
         opt = lambda us: None if us is None else rfc3339(us)  # noqa: E731 - three uses, one line
@@ -145,30 +150,29 @@ class Episode:
 class Candidate:
     """An episode that may become an alert, as of the event that raised it.
 
-    Ordered for the fleet stage by ``(ts_us, key_hash, ordinal)``. ``hard`` marks a
+    Ordered for the fleet stage by ``(ts_us, key, ordinal)``. ``hard`` marks a
     deterministic fact outside the statistical budget.
     """
 
     ts_us: int
-    key_hash: int
     ordinal: int
     hard: bool
     over_threshold: bool
     episode: Episode
 
     @property
-    def order(self) -> tuple[int, int, int, str]:
-        """Sort key of the fleet stage."""
-        return self.ts_us, self.key_hash, self.ordinal, self.episode.alert_id
+    def order(self) -> tuple[int, str, int, str]:
+        """Sort key of the fleet stage: says nothing of hashes, so of no seed."""
+        return self.ts_us, self.episode.key, self.ordinal, self.episode.alert_id
 
 
-def alert_id(key_hash: int, channel: str, opened_us: int, ordinal: int) -> str:
-    """Identity of an episode: independent of partition, offset, machine and version.
+def alert_id(key: str, channel: str, opened_us: int, ordinal: int) -> str:
+    """Identity of an episode: independent of partition, offset, machine, seed and version.
 
-    >>> alert_id(7, "stolen", 1, 2) == alert_id(7, "stolen", 1, 2)
+    >>> alert_id("acme", "stolen", 1, 2) == alert_id("acme", "stolen", 1, 2)
     True
     """
-    text = f"{key_hash:032x}|{channel}|{opened_us}|{ordinal}"
+    text = f"{len(key)}|{key}|{channel}|{opened_us}|{ordinal}"
     return blake2b(text.encode(), digest_size=10).hexdigest()
 
 

@@ -56,7 +56,7 @@ class FleetStage:
 
     false_alerts_per_week: float
     _memory: _Memory = field(default_factory=_Memory)
-    _heap: list[tuple[tuple[int, int, int, str], int, Candidate]] = field(default_factory=list)
+    _heap: list[tuple[tuple[int, str, int, str], int, Candidate]] = field(default_factory=list)
     _pushed: int = 0
 
     @property
@@ -136,7 +136,7 @@ class FleetStage:
         memory, episode = self._memory, c.episode
         if episode.alert_id in memory.hard:
             return None
-        memory.hard[episode.alert_id] = (c.ts_us, f"{c.key_hash:032x}")
+        memory.hard[episode.alert_id] = (c.ts_us, episode.key)
         since_us = c.ts_us - HOUR_US
         hour = {k for at, k in memory.hard.values() if since_us < at <= c.ts_us and k != "*"}
         if len(hour) <= HARD_KEYS_MAX:
@@ -168,7 +168,7 @@ def _collapsed(c: Candidate, n_keys: int) -> Episode:
     reason = Reason("out_of_grant", c.episode.score, n_keys, 0.0, f"{text}: check the registry")
     return replace(
         c.episode,
-        alert_id=alert_id(0, "abused/out_of_grant", day_us, 0),
+        alert_id=alert_id("*", "abused/out_of_grant", day_us, 0),
         key="*",
         owner=None,
         severity="medium",

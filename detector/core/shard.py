@@ -193,7 +193,7 @@ class Shard:
             self._book.close(slot, channel, row)
             return None
         name = self._names[slot]
-        who = Subject(self._hash_of(self._state.keys[slot]), name, self._owner(name))
+        who = Subject(name, self._owner(name))
         if row["kind"] == tables.HARD:
             route = batch.names.routes.get(int(batch.route[int(row["event"])]), "a route")
             what = f"successful {route}, which is not among the grants declared for this key"

@@ -181,7 +181,7 @@ def candidate(i: int, score: float, ts_us: int, hard: bool = False) -> Candidate
     from dataclasses import replace
 
     episode = replace(like, alert_id=f"{i:020x}", score=score, opened_us=ts_us)
-    return Candidate(ts_us, i, 1, hard, True, episode)
+    return Candidate(ts_us, 1, hard, True, episode)
 
 
 def test_fleet_cap_holds_in_every_week():
@@ -195,7 +195,7 @@ def test_fleet_cap_holds_in_every_week():
     for i in range(2000):
         ts_us = START_US + i * 900_000_000
         episode = replace(base.episode, alert_id=f"{i:020x}", opened_us=ts_us)
-        fleet.offer([replace(base, ts_us=ts_us, key_hash=i, episode=episode)])
+        fleet.offer([replace(base, ts_us=ts_us, episode=episode)])
         times += [a.alerted_us for a in fleet.release(ts_us + 1)]
     week_us = 7 * 86_400_000_000
     for t in times:
@@ -228,8 +228,8 @@ def test_many_hard_facts_collapse():
     fleet = FleetStage(5)
     fleet.start(START_US)
     for i in range(50):
-        episode = replace(base.episode, alert_id=f"{i:020x}")
-        fleet.offer([replace(base, ts_us=START_US + i, key_hash=i, episode=episode)])
+        episode = replace(base.episode, alert_id=f"{i:020x}", key=f"k{i}")
+        fleet.offer([replace(base, ts_us=START_US + i, episode=episode)])
     alerts = fleet.release(FAR_US)
     assert len(alerts) == 21
     assert [a.key for a in alerts].count("*") == 1

@@ -1,0 +1,74 @@
+"""The pepper and the hash seed of a replay."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detector.config import Config
+from detector.core.errors import UsageError
+from detector.decode import DecodeSettings
+
+PEPPER_FILE = "pepper"
+PUBLIC_SEED = b"keywatch replay: a public seed, equal results on any machine"
+
+
+@dataclass(slots=True)
+class ReplaySecrets:
+    """The configured pepper, or one made for this replay and kept beside its output.
+
+    The hash seed follows the configured pepper, as in the live service, so a replay equals
+    it; without one it is public and fixed, so two replays of one log are equal anywhere.
+    """
+
+    pepper: bytes = field(repr=False)
+    seed: bytes = field(repr=False)
+    made_file: Path | None = None
+
+    @classmethod
+    def of(cls, config: Config, out: Path) -> ReplaySecrets:
+        """Reads or makes the secrets. Raises ``ConfigError`` or ``UsageError``."""
+        if config.decode.pepper is not None:
+            pepper = config.decode.pepper.read("decode.pepper").encode()
+            return cls(pepper, seed_of(pepper))
+        path = out / PEPPER_FILE
+        try:
+            pepper = path.read_bytes() if path.exists() else secrets.token_bytes(32)
+        except OSError as e:
+            raise UsageError(f"cannot read {path}: {e.strerror}") from e
+        return cls(pepper, PUBLIC_SEED, path)
+
+    def decode_settings(self, config: Config) -> DecodeSettings:
+        """How to decode: a replay has no broker's clock to hold events against."""
+        section = config.decode
+        return DecodeSettings(
+            hash_seed=self.seed,
+            pepper=self.pepper,
+            trusted_proxies=tuple(section.trusted_proxies),
+            value_bytes_max=section.value_bytes_max,
+            trust_event_time=True,
+        )
+
+    def notes(self, keys: Iterable[str]) -> list[str]:
+        """Keeps a made pepper (mode 0600) when raw keys came in, and says so."""
+        if self.made_file is None or not any(k.startswith("fp_") for k in keys):
+            return []
+        try:
+            descriptor = os.open(self.made_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self.pepper)
+        except OSError as e:
+            raise UsageError(f"cannot write {self.made_file}: {e.strerror}") from e
+        return [
+            f"The log holds raw API keys: they were replaced by fingerprints under a new pepper,"
+            f" kept in {self.made_file.name} beside this file (mode 0600)."
+        ]
+
+
+def seed_of(pepper: bytes) -> bytes:
+    """The hash seed that belongs to a pepper: one secret to configure, two uses apart."""
+    return hmac.digest(pepper, b"keywatch hash seed", "sha256")
