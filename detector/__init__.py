@@ -1,0 +1,1 @@
+"""The keywatch service: sources, decoding, the fold, sinks, stores and the command line."""

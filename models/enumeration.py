@@ -67,7 +67,10 @@ def step(is_new: bool, usual: float) -> float:
 def _remember(seen: Any, e: Any, ident: int) -> bool:
     """Enters an identifier's hash; True when it was in neither generation."""
     word_a, bit_a = (ident >> np.uint64(6)) & np.uint64(HALF - 1), ident & np.uint64(63)
-    word_b, bit_b = (ident >> np.uint64(38)) & np.uint64(HALF - 1), (ident >> np.uint64(32)) & np.uint64(63)
+    word_b, bit_b = (
+        (ident >> np.uint64(38)) & np.uint64(HALF - 1),
+        (ident >> np.uint64(32)) & np.uint64(63),
+    )
     a, b = np.uint64(1) << bit_a, np.uint64(1) << bit_b
     young = seen[word_a] & a != 0 and seen[word_b] & b != 0
     old = seen[HALF + word_a] & a != 0 and seen[HALF + word_b] & b != 0

@@ -102,6 +102,6 @@ class EvidenceFusion(AnomalyDetector):
         shares = [(f, float(weighted(j, weights, z[j]))) for j, f in enumerate(FAMILIES)]
         return sorted((s for s in shares if s[1] > 0), key=lambda s: (-s[1], s[0]))
 
-    def learn_one(self, x: dict[str, Any]) -> EvidenceFusion:
+    def learn_one(self, x: dict[str, Any]) -> EvidenceFusion:  # noqa: ARG002 - River's signature
         """The shipped weights do not move; learning from verdicts is another estimator's."""
         return self

@@ -184,4 +184,3 @@ class ChurnNovelty(AnomalyDetector):
                     observe(self._state[0], self._index, self._founding)
                 self._known[x[self.value]] = None
         return self
-

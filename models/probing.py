@@ -2,7 +2,8 @@
 
 A broken client repeats one failing route; a prober fails on many. So the count is of
 distinct routes that answered 4xx in a 15-minute cell, priced like novelty by how often
-and how widely the key fails (``models.novelty.surprise``). 5xx never counts: outages are not the client's.
+and how widely the key fails (``models.novelty.surprise``). 5xx never counts: outages are
+not the client's.
 Distinct routes are counted in a 64-bit linear-counting bitmap (Whang et al., 1990).
 """
 

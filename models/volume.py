@@ -60,7 +60,7 @@ VOLUME = np.dtype(
 
 @njit
 def llr(count: float, mean: float, size: float, rho: float) -> float:
-    """log P(count | rho x mean) - log P(count | mean), negative binomial of size r, nats.
+    """Nats: log P(count | rho x mean) - log P(count | mean), NB of size r.
 
     >>> llr(10.0, 10.0, 2.0, 2.0) < 0 < llr(60.0, 10.0, 2.0, 2.0)
     True
@@ -261,4 +261,3 @@ class SeasonalVolume(AnomalyDetector):
             self._state[0]["count"] += 1
             evaluate(self._state[0], cell)
         return self
-

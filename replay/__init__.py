@@ -1,0 +1,1 @@
+"""Offline tools on the same engine: replay, simulate, evaluate, report."""

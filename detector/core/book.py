@@ -17,7 +17,7 @@ from detector.core.episodes import (
 )
 from detector.core.events import KeyName
 from detector.core.explain import Texts, action_of, actor_of, reasons_of, severity_of
-from detector.core.kernels import CLOSE_AFTER_US, EPISODE_MAX_US
+from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
 
 CurvePoint = tuple[int, float, int, int]
 HARD_SCORE_NATS = 20.0

@@ -46,6 +46,10 @@ def rfc3339(ts_us: int) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
+def _time(ts_us: int | None) -> str | None:
+    return None if ts_us is None else rfc3339(ts_us)
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One family's share of a score, with the counts behind it. ``nats`` is weighted."""
@@ -102,7 +106,6 @@ class Episode:
 
     def to_record(self) -> dict[str, Any]:
         """The contract's JSON object, keys in the contract's order."""
-        opt = lambda us: None if us is None else rfc3339(us)  # noqa: E731 - three uses, one line
         actor = self.actor
         return {
             "alert_id": self.alert_id,
@@ -115,8 +118,8 @@ class Episode:
             "first_suspicious_at": rfc3339(self.first_suspicious_us),
             "peak_at": rfc3339(self.peak_us),
             "last_seen_at": rfc3339(self.last_seen_us),
-            "closed_at": opt(self.closed_us),
-            "alerted_at": opt(self.alerted_us),
+            "closed_at": _time(self.closed_us),
+            "alerted_at": _time(self.alerted_us),
             "score": self.score,
             "threshold": self.threshold,
             "return_period_days": self.return_period_days,

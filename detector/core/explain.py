@@ -52,8 +52,7 @@ def actor_of(row: Any, texts: Texts) -> Actor | None:
 def reasons_of(row: Any, texts: Texts, weights: tuple[float, ...]) -> tuple[Reason, ...]:
     """The families that carry the score, largest first, with the counts behind them."""
     shares = [
-        (weights[j] * min(float(row["z"][j]), fusion.CAPS[j]), j)
-        for j in range(fusion.N_FAMILIES)
+        (weights[j] * min(float(row["z"][j]), fusion.CAPS[j]), j) for j in range(fusion.N_FAMILIES)
     ]
     shares = _without_nested(shares)
     shares.sort(key=lambda s: (-s[0], s[1]))
@@ -122,43 +121,43 @@ def _areas(row: Any, texts: Texts) -> tuple[float, float, str]:
     return n, usual, text
 
 
-def _mix(row: Any, texts: Texts) -> tuple[float, float, str]:
+def _mix(row: Any, _: Texts) -> tuple[float, float, str]:
     foreign, total = int(row["actor_foreign"]), int(row["actor_requests"])
     text = f"{foreign} of its {total} requests go where this key had never been"
     return foreign, 0.1 * total, text
 
 
-def _actor_volume(row: Any, texts: Texts) -> tuple[float, float, str]:
+def _actor_volume(row: Any, _: Texts) -> tuple[float, float, str]:
     count, usual = int(row["actor_count"]), float(row["actor_usual"])
     text = f"{count} requests in 15 min from this source; a new source usually makes {usual:.0f}"
     return count, usual, text
 
 
-def _volume(row: Any, texts: Texts) -> tuple[float, float, str]:
+def _volume(row: Any, _: Texts) -> tuple[float, float, str]:
     count, mean = int(row["count"]), float(row["mean"])
     text = f"{count} requests in this 15 min; usual for this hour {mean:.1f}"
     return count, mean, text
 
 
-def _probing(row: Any, texts: Texts) -> tuple[float, float, str]:
+def _probing(row: Any, _: Texts) -> tuple[float, float, str]:
     n, usual = float(row["failing_routes"]), float(row["failing_usual"])
     text = f"about {n:.0f} different routes refused it in this 15 min; usual {usual:.1f}"
     return n, usual, text
 
 
-def _dormancy(row: Any, texts: Texts) -> tuple[float, float, str]:
+def _dormancy(row: Any, _: Texts) -> tuple[float, float, str]:
     gap, longest = int(row["gap"]) / 96, int(row["longest"]) / 96
     text = f"woke up after {gap:.1f} days of silence; its longest before was {longest:.1f}"
     return gap, longest, text
 
 
-def _concurrency(row: Any, texts: Texts) -> tuple[float, float, str]:
+def _concurrency(row: Any, _: Texts) -> tuple[float, float, str]:
     n = int(row["actor_switches"])
     text = f"took turns with the key's other networks {n} times within minutes: both in use at once"
     return n, 0.0, text
 
 
-def _enumeration(row: Any, texts: Texts) -> tuple[float, float, str]:
+def _enumeration(row: Any, _: Texts) -> tuple[float, float, str]:
     new, total, usual = int(row["idents_new"]), int(row["idents"]), float(row["idents_usual"])
     text = (
         f"{new} of {total} object ids in this 15 min were never asked for before;"

@@ -16,7 +16,9 @@ class Decoder(Protocol):
     log is cut into record batches.
     """
 
-    def decode(self, records: RecordBatch) -> Decoded: ...
+    def decode(self, records: RecordBatch) -> Decoded:
+        """Decodes the messages of one batch, in order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ class Sink(Protocol):
 
     name: str
 
-    def deliver(self, alert: dict[str, Any]) -> None: ...
+    def deliver(self, alert: dict[str, Any]) -> None:
+        """Tries once to deliver."""
+        ...
 
 
 class CheckpointStore(Protocol):
@@ -96,10 +100,18 @@ class CheckpointStore(Protocol):
     A value is visible whole or not at all, and durable when the call returns.
     """
 
-    def put_if_absent(self, key: str, value: bytes) -> bool: ...
+    def put_if_absent(self, key: str, value: bytes) -> bool:
+        """Stores the value; False, and nothing stored, where the key exists."""
+        ...
 
-    def get(self, key: str) -> bytes | None: ...
+    def get(self, key: str) -> bytes | None:
+        """The value, or None."""
+        ...
 
-    def list(self, prefix: str) -> list[str]: ...
+    def list(self, prefix: str) -> list[str]:
+        """Keys that begin with the prefix, sorted."""
+        ...
 
-    def delete(self, key: str) -> None: ...
+    def delete(self, key: str) -> None:
+        """Removes the key; nothing happens where there is none."""
+        ...

@@ -36,11 +36,17 @@ class ChannelLimits:
 class ShardSettings:
     """Settings of the fold; part of what makes two runs comparable."""
 
-    stolen: ChannelLimits = ChannelLimits(floor=4.0, threshold=13.5, cold_extra=3.0, weights=WEIGHTS[0])
-    abused: ChannelLimits = ChannelLimits(floor=4.0, threshold=11.25, cold_extra=3.0, weights=WEIGHTS[1])
+    stolen: ChannelLimits = ChannelLimits(
+        floor=4.0, threshold=13.5, cold_extra=3.0, weights=WEIGHTS[0]
+    )
+    abused: ChannelLimits = ChannelLimits(
+        floor=4.0, threshold=11.25, cold_extra=3.0, weights=WEIGHTS[1]
+    )
     keys_max: int = 2_000_000
 
     def limits(self) -> npt.NDArray[np.float64]:
         """``[channel, (floor, threshold, cold_extra, *weights)]``."""
-        rows = [[c.floor, c.threshold, c.cold_extra, *c.weights] for c in (self.stolen, self.abused)]
+        rows = [
+            [c.floor, c.threshold, c.cold_extra, *c.weights] for c in (self.stolen, self.abused)
+        ]
         return np.array(rows, np.float64)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detector.core import codec, kernels, tables
+from detector.core import codec, kernel_episodes, kernels, tables
 from detector.core.book import EpisodeBook, Subject, as_of
 from detector.core.episodes import Candidate, Episode
 from detector.core.events import EventBatch, KeyName
@@ -43,6 +43,14 @@ class Columns(NamedTuple):
     auth: Any
     size_bytes: Any
     violates: Any
+
+
+class Canonical(NamedTuple):
+    """A shard's state without places: rows, open episodes, texts of values by kind."""
+
+    rows: dict[str, npt.NDArray[Any]]
+    episodes: list[Episode]
+    texts: tuple[dict[int, str], ...]
 
 
 class Shard:
@@ -156,6 +164,14 @@ class Shard:
         """Hash of all state that can influence a later result, in key order."""
         return state_digest([self])
 
+    def canonical(self) -> Canonical:
+        """What ``state_digest`` needs of a shard."""
+        return Canonical(
+            codec.canonical_rows(self._state),
+            self._book.map_open(lambda _, episode: episode),
+            self._texts.tables,
+        )
+
     def _columns(self, batch: EventBatch) -> Columns:
         values = {c: getattr(batch, c) for c in Columns._fields if c != "violates"}
         return Columns(**values, violates=self._violations(batch))
@@ -217,12 +233,15 @@ class Shard:
         ends = []
         for slot, channel in list(self._book.open):
             e = self._state.episodes[slot, channel]
-            if kernels.expired(e, clock_us):
+            if kernel_episodes.expired(e, clock_us):
                 self._book.close(slot, channel, e)
-                kernels.clear(e)
+                kernel_episodes.clear(e)
             else:
                 above, opened = int(e["above_us"]), int(e["opened_us"])
-                end_us = (above + kernels.CLOSE_AFTER_US, opened + kernels.EPISODE_MAX_US)
+                end_us = (
+                    above + kernel_episodes.CLOSE_AFTER_US,
+                    opened + kernel_episodes.EPISODE_MAX_US,
+                )
                 ends.append(min(end_us))
         self._next_close_us = min(ends, default=0)
 
@@ -237,14 +256,13 @@ def state_digest(shards: Sequence[Shard]) -> str:
     Rows are put in key order and table places left out; what has expired by the latest
     clock is left out too, because whether it still lies in a table says nothing.
     """
-    parts = [codec.canonical_rows(s._state) for s in shards]
+    parts = [s.canonical() for s in shards]
     clock_us = max((s.clock_us for s in shards), default=0)
     h = blake2b(digest_size=16)
-    h.update(codec.canonical_bytes(parts, clock_us))
-    episodes = [e for s in shards for e in s._book.map_open(lambda _, e: e)]
-    for episode in sorted(episodes, key=lambda e: e.alert_id):
+    h.update(codec.canonical_bytes([p.rows for p in parts], clock_us))
+    for episode in sorted((e for p in parts for e in p.episodes), key=lambda e: e.alert_id):
         h.update(repr(episode).encode())
     for kind in range(len(Texts().tables)):
-        merged = {v: t for s in shards for v, t in s._texts.tables[kind].items()}
+        merged = {v: t for p in parts for v, t in p.texts[kind].items()}
         h.update(repr(sorted(merged.items())).encode())
     return h.hexdigest()

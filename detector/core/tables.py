@@ -212,7 +212,7 @@ def mix64(a: int, b: int) -> int:
     x ^= x >> np.uint64(33)
     x *= np.uint64(0xC4CEB9FE1A85EC53)
     x ^= x >> np.uint64(33)
-    return x if x else np.uint64(1)
+    return x or np.uint64(1)
 
 
 @njit
@@ -316,10 +316,6 @@ def grown(state: State) -> State:
         arrays["values"] = np.zeros(2 * len(state.values), np.uint64)
         refill_values(arrays["values"], state.values)
     return State(**arrays)
-
-
-
-
 
 
 @njit

@@ -1,0 +1,44 @@
+"""Bytes to columns: decoders, Parquet, dead letters.
+
+The heavy parts (numba, pyarrow) load when a decoder is made, not when this is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from detector.core.events import Decoded
+from detector.decode.dead_letter import DeadLetterFile
+from detector.decode.settings import DecodeSettings
+
+if TYPE_CHECKING:
+    from detector.decode.decoder import AutoDecoder, CanonicalDecoder, CombinedDecoder
+
+Format = Literal["auto", "canonical", "combined"]
+
+__all__ = ["DeadLetterFile", "DecodeSettings", "Format", "make_decoder", "read_parquet"]
+
+
+def make_decoder(
+    format: Format,  # noqa: A002 - the configuration's own word
+    settings: DecodeSettings,
+) -> CanonicalDecoder | CombinedDecoder | AutoDecoder:
+    """A ``core.ports.Decoder`` for one format.
+
+    ``auto`` decides by the first record that is one or the other. ``decoder.maker`` holds
+    ``clamped_late`` and ``clamped_future``.
+    """
+    from detector.decode.decoder import AutoDecoder, CanonicalDecoder, CombinedDecoder
+
+    if format == "auto":
+        return AutoDecoder(settings)
+    return (CanonicalDecoder if format == "canonical" else CombinedDecoder)(settings)
+
+
+def read_parquet(path: Path, settings: DecodeSettings) -> Iterator[Decoded]:
+    """Decodes a Parquet file of canonical events, batch by batch; see ``parquet.py``."""
+    from detector.decode.parquet import read_parquet as read
+
+    return read(path, settings)

@@ -1,0 +1,1 @@
+"""Where alerts go: one delivery attempt each, retry belongs to the outbox."""

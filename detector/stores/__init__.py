@@ -1,0 +1,1 @@
+"""Durable key-value stores behind the CheckpointStore port."""

@@ -55,7 +55,9 @@ def fleet_log(seed: int, keys: int = 12, hours: int = 60) -> EventBatch:
             ts_us = START_US + int(minute) * MINUTE_US + int(rng.integers(0, MINUTE_US))
             status = 404 if rng.random() < 0.02 else 200
             route = routes[int(rng.integers(len(routes)))]
-            rows.append((ts_us, f"key{k}", f"10.{k}.{int(rng.integers(2))}", "sdk/2", route, status))
+            rows.append(
+                (ts_us, f"key{k}", f"10.{k}.{int(rng.integers(2))}", "sdk/2", route, status)
+            )
     late_us = START_US + (hours - 2) * 60 * MINUTE_US
     for j in range(120):
         ts_us = late_us + j * 20_000_000

@@ -93,7 +93,14 @@ def test_a_batch_of_one_event_at_a_time():
 def test_growing_tables_changes_nothing():
     """Thousands of keys and values force every table to grow; the digest does not notice."""
     rows = [
-        (START_US + i * 1000, f"k{i % 3000}", f"10.{i % 200}.{i % 7}", f"c/{i % 11}", f"GET /a/{i}", 200)
+        (
+            START_US + i * 1000,
+            f"k{i % 3000}",
+            f"10.{i % 200}.{i % 7}",
+            f"c/{i % 11}",
+            f"GET /a/{i}",
+            200,
+        )
         for i in range(12_000)
     ]
     log = batch_of(rows)

@@ -1,0 +1,5 @@
+"""``python -m detector`` is ``keywatch``."""
+
+from detector.cli import main
+
+main()

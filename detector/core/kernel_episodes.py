@@ -1,0 +1,202 @@
+"""The judging half of the fold: evidence to score, score to episode, episode to row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detector.core.kernel_sources import actor_usual, entry_nats
+from detector.core.tables import CLOSE, HARD, OPEN, PEAK
+from models import actor as actors_
+from models import enumeration, fusion, novelty, probing, volume
+from models._jit import njit
+from models.clock import CELLS_PER_DAY
+
+DAY_US = 86_400_000_000
+CLOSE_AFTER_US = DAY_US  # below the floor for this long closes an episode
+EPISODE_MAX_US = 7 * DAY_US
+STEP_NATS = 0.25  # a new maximum is reported when it is this much higher
+HOLD_CELLS = 48  # 12 hours
+HOLD_SHARE = 0.6  # of the threshold: from here on nothing is learned
+SUSPECT_SHARE = 0.5  # of the floor: from here on requests count as possibly leaked
+COLD_CELLS = 3 * CELLS_PER_DAY
+STOLEN, ABUSED = 0, 1
+
+
+@njit
+def gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
+    """Fills ``z`` with the families' evidence as of this event."""
+    n = s.novelty[slot]
+    z[:] = 0.0
+    z[fusion.F_VOLUME] = volume.evaluate(s.volume[slot], s.keys[slot].cell)
+    z[fusion.F_PROBING] = s.probing[slot].now
+    z[fusion.F_ENUMERATION] = s.enumeration[slot].evidence
+    z[fusion.F_ROUTE] = n.now[novelty.ROUTE]
+    z[fusion.F_AREA] = n.now[novelty.AREA]
+    if actor_place < 0:
+        return
+    a = s.actors[actor_place]
+    z[fusion.F_NETWORK] = entry_nats(s, slot, found[novelty.NETWORK])
+    z[fusion.F_CLIENT] = entry_nats(s, slot, found[novelty.CLIENT])
+    z[fusion.F_DORMANCY] = s.dormancy[slot].evidence
+    mature = actors_.maturity(s.keys[slot].cells)
+    z[fusion.F_MIX] = mature * min(a.mix, fusion.CAP) * actors_.alien(z[fusion.F_NETWORK])
+    now = actors_.volume_evidence(float(a.count), actor_usual(s, slot))
+    z[fusion.F_ACTOR_VOLUME] = mature * min(a.volume + now, fusion.CAP)
+    z[fusion.F_CONCURRENCY] = mature * a.concurrency
+
+
+@njit
+def stolen_view(s: Any, slot: int, actor_place: int, z: Any) -> None:
+    """STOLEN asks about one source: what an actor brought is its own, the rest the owner's."""
+    key = s.keys[slot]
+    mature = actors_.maturity(key.cells)
+    route, area = key.own_route, key.own_area
+    if actor_place >= 0:
+        route, area = s.actors[actor_place].route, s.actors[actor_place].area
+    z[fusion.F_ROUTE] = mature * min(route, fusion.CAP)
+    z[fusion.F_AREA] = mature * min(area, fusion.CAP)
+
+
+@njit
+def _fill_row(s: Any, row: Any, slot: int, channel: int, kind: int, ts_us: int, event: int) -> None:
+    key, e = s.keys[slot], s.episodes[slot, channel]
+    row.kind, row.channel, row.slot, row.event = kind, channel, slot, event
+    row.ts_us, row.ordinal = ts_us, key.ordinal
+    row.opened_us, row.opened_ordinal = e.opened_us, e.opened_ordinal
+    row.above_us, row.suspect_us = e.above_us, e.suspect_us
+    row.leak_requests, row.leak_bytes = e.leak_requests, e.leak_bytes
+    row.over = e.over
+
+
+@njit
+def _fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> None:
+    n, v, p, d = s.novelty[slot], s.volume[slot], s.probing[slot], s.dormancy[slot]
+    for j in range(fusion.N_FAMILIES):
+        row.z[j] = z[j]
+    for kind in range(novelty.KINDS):
+        row.fresh[kind] = n.fresh[kind]
+        row.bursts[kind] = n.bursts[kind]
+    row.exposure, row.count, row.mean = n.exposure, v.count, v.mean
+    row.failing_routes = probing.distinct(p)
+    row.failing_usual = (probing.SHAPE + p.bursts) / (probing.RATE + p.exposure)
+    row.failed, row.gap, row.longest = p.failed, d.gap, d.longest
+    e = s.enumeration[slot]
+    row.idents, row.idents_new, row.idents_usual = e.cell_total, e.cell_fresh, enumeration.share(e)
+    row.actor = actor_place >= 0
+    if actor_place >= 0:
+        a = s.actors[actor_place]
+        row.network, row.client, row.route = a.network, a.client, a.route_last
+        row.actor_first_us, row.actor_requests = a.first_us, a.requests
+        row.actor_count, row.actor_usual = a.count, actor_usual(s, slot)
+        row.actor_foreign = a.foreign
+        row.actor_route_new, row.actor_area_new = a.route_new, a.area_new
+        row.actor_switches = a.switches
+
+
+@njit
+def expired(e: Any, clock_us: int) -> bool:
+    """True when an open episode is over as of the shard's clock."""
+    return (
+        clock_us - e.above_us > CLOSE_AFTER_US or clock_us - e.opened_us > EPISODE_MAX_US
+    ) and e.opened_us != 0
+
+
+@njit
+def clear(e: Any) -> None:
+    """Forgets a closed episode, and its suspicion unless that is still fresh."""
+    e.opened_us = 0
+    e.opened_ordinal = np.uint64(0)
+    e.peak = 0.0
+    e.over = 0
+    e.suspect_us = 0
+    e.leak_requests = 0
+    e.leak_bytes = 0
+
+
+@njit
+def _suspect(e: Any, ts_us: int) -> None:
+    """Notes since when evidence has been gathering without a day's pause."""
+    if e.suspect_us == 0 or ts_us - e.suspect_last_us > CLOSE_AFTER_US:
+        e.suspect_us = ts_us
+        if e.opened_us == 0:
+            e.leak_requests, e.leak_bytes = 0, 0
+    e.suspect_last_us = ts_us
+
+
+@njit
+def _count_leak(s: Any, e: Any, actor_place: int, size_bytes: int) -> None:
+    """Counts what the suspected party took: this request, or all of a new actor's."""
+    if actor_place < 0:
+        e.leak_requests += 1
+        e.leak_bytes += size_bytes
+        return
+    a = s.actors[actor_place]
+    fresh = a.requests - a.counted
+    e.leak_requests += fresh
+    e.leak_bytes += a.bytes if fresh == a.requests else size_bytes
+    a.counted = a.requests
+    e.suspect_us = min(e.suspect_us, a.first_us)
+
+
+@njit
+def judge(
+    s: Any,
+    slot: int,
+    channel: int,
+    actor_place: int,
+    z: Any,
+    limits: Any,
+    ts_us: int,
+    event: int,
+    size_bytes: int,
+    rows: Any,
+    n_rows: int,
+) -> int:
+    """Moves the episode of one channel by one event; returns the new number of rows."""
+    key, e = s.keys[slot], s.episodes[slot, channel]
+    if expired(e, s.shard[0].clock_us):
+        _fill_row(s, rows[n_rows], slot, channel, CLOSE, ts_us, event)
+        clear(e)
+        n_rows += 1
+    floor, base = limits[channel, 0], limits[channel, 1]
+    score = fusion.fuse(z, limits[channel, 3:])
+    if score < SUSPECT_SHARE * floor:
+        return n_rows
+    _suspect(e, ts_us)
+    if channel == ABUSED:  # the whole key is under suspicion, from the first sign on
+        _count_leak(s, e, -1, size_bytes)
+    if score >= HOLD_SHARE * base:
+        key.hold_cell = max(key.hold_cell, key.cell + HOLD_CELLS)
+    if score < floor:
+        return n_rows
+    if channel == STOLEN:  # one source is, its earlier requests included
+        _count_leak(s, e, actor_place, size_bytes)
+    cold = max(0.0, 1.0 - (key.cell - s.volume[slot].born_cell) / COLD_CELLS)
+    threshold = base + limits[channel, 2] * cold
+    e.above_us = ts_us
+    crossed = score >= threshold and e.over == 0
+    kind = PEAK
+    if e.opened_us == 0:
+        e.opened_us, e.opened_ordinal, kind = ts_us, key.ordinal, OPEN
+    elif not crossed and score < e.peak + STEP_NATS:
+        return n_rows
+    e.peak = max(e.peak, score)
+    e.over = e.over or crossed
+    row = rows[n_rows]
+    _fill_row(s, row, slot, channel, kind, ts_us, event)
+    _fill_evidence(s, row, slot, actor_place, z)
+    row.score, row.threshold = score, threshold
+    return n_rows + 1
+
+
+@njit
+def hard_fact(s: Any, slot: int, ts_us: int, event: int, rows: Any, n_rows: int) -> int:
+    """A success outside the key's grants: one row per key and day."""
+    day = ts_us // DAY_US
+    if s.keys[slot].hard_day >= day:
+        return n_rows
+    s.keys[slot].hard_day = day
+    _fill_row(s, rows[n_rows], slot, ABUSED, HARD, ts_us, event)
+    return n_rows + 1

@@ -1,0 +1,76 @@
+"""What must hold before a revocation is asked for. Looked at again for every attempt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from detector.config import RevocationSection
+from detector.core.episodes import SEVERITIES
+from detector.core.ports import CheckpointStore
+from detector.core.registry import KeyRegistry
+
+REPEAT_AFTER_S = 86_400.0
+_HOUR_S = 3600.0
+
+
+def not_applicable(
+    alert: dict[str, Any], settings: RevocationSection, registry: KeyRegistry | None
+) -> str | None:
+    """Why this alert is no case for revocation at all; ``None`` when it is one."""
+    if alert["channel"] != "stolen":
+        return f"channel {alert['channel']} is never revoked"
+    if SEVERITIES.index(alert["severity"]) < SEVERITIES.index(settings.min_severity):
+        return f"severity {alert['severity']} is below {settings.min_severity}"
+    if alert["key"] in settings.never_revoke:
+        return "the key is on the never_revoke list"
+    entry = registry.get(alert["key"]) if registry is not None else None
+    if entry is not None and entry.key_class == "never":
+        return "the registry says never for this key"
+    return None
+
+
+def too_old(alert: dict[str, Any], settings: RevocationSection, now_s: float) -> str | None:
+    """Why the evidence is too old to act upon without a person; ``None`` when it is fresh."""
+    seen_s = datetime.fromisoformat(alert["last_seen_at"]).timestamp()
+    if now_s - seen_s > settings.evidence_age_max_s:
+        return f"the evidence is older than {settings.evidence_age_max_s:g} s"
+    return None
+
+
+class Slots:
+    """The requests made so far: one ``requested/{alert_id}`` record each, put before the call.
+
+    Because the record comes first, neither limit can be passed by crashing in between.
+    """
+
+    def __init__(self, store: CheckpointStore, clock: Callable[[], float], sink: str) -> None:
+        self._sink = sink
+        self._store = store
+        self._clock = clock
+
+    def take(self, alert: dict[str, Any], max_per_hour: int) -> str | None:
+        """Takes a slot for the alert, or says why it is held back.
+
+        A retry of a request that has its slot passes. At most ``max_per_hour`` requests in
+        any hour, and one per key in 24 h unless that one became a dead letter.
+        """
+        key = f"requested/{alert['alert_id']}"
+        if self._store.get(key) is not None:
+            return None
+        now_s = self._clock()
+        earlier = [r for r in self._requests() if now_s - r["at_s"] < REPEAT_AFTER_S]
+        same_key = [r["alert_id"] for r in earlier if r["key"] == alert["key"]]
+        if any(self._store.get(f"dead/{i}/{self._sink}") is None for i in same_key):
+            return "revocation of this key was requested less than 24 h ago"
+        if sum(now_s - r["at_s"] < _HOUR_S for r in earlier) >= max_per_hour:
+            return f"held back: {max_per_hour} revocations in an hour are the limit"
+        record = {"alert_id": alert["alert_id"], "key": alert["key"], "at_s": round(now_s, 3)}
+        self._store.put_if_absent(key, json.dumps(record).encode())
+        return None
+
+    def _requests(self) -> list[dict[str, Any]]:
+        texts = (self._store.get(k) for k in self._store.list("requested/"))
+        return [json.loads(t) for t in texts if t is not None]

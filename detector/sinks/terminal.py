@@ -1,0 +1,73 @@
+"""Alerts on the operator's terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, cast
+
+from rich.console import Console
+from rich.text import Text
+
+from detector.core.errors import DeliveryError
+from detector.safe_text import safe
+from detector.sinks.wording import advice, headline, number, rarity, signal_name, size, when
+
+_STYLES = {"critical": "bold white on red", "high": "bold red", "medium": "bold yellow"}
+_REASONS_MAX = 5
+
+
+class TerminalSink:
+    """Prints a few lines per alert, log-derived text escaped, nothing of it parsed as mark-up.
+
+    Repeats an alert that is delivered twice: a terminal keeps no record.
+    """
+
+    name = "terminal"
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        # styled apart from the real file: on a broken pipe rich would end the thread and
+        # redirect the process's standard output
+        self._scratch = Console(
+            file=io.StringIO(),
+            force_terminal=self._console.is_terminal,
+            color_system=cast("Any", self._console.color_system),
+            no_color=self._console.no_color,
+            width=self._console.width,
+        )
+
+    def deliver(self, alert: dict[str, Any]) -> None:
+        """Prints the alert. Raises ``DeliveryError``, not retriable, when nobody reads any more."""
+        with self._scratch.capture() as captured:
+            self._scratch.print(render(alert), soft_wrap=True)
+        file = self._console.file
+        encoding = getattr(file, "encoding", None) or "utf-8"
+        text = captured.get().encode(encoding, "backslashreplace").decode(encoding)
+        try:
+            file.write(text)
+            file.flush()
+        except (OSError, ValueError) as e:
+            raise DeliveryError(f"terminal: {type(e).__name__}", retriable=False) from e
+
+
+def render(alert: dict[str, Any]) -> Text:
+    """The lines of one alert."""
+    text = Text()
+    text.append(f" {headline(alert)} ", style=_STYLES.get(alert["severity"], "bold"))
+    text.append(f"  {safe(alert['key'])}", style="bold")
+    text.append(f"  owner {safe(alert['owner'])}\n" if alert.get("owner") else "\n")
+    score = f"score {number(alert['score'])} (alerts from {number(alert['threshold'])})"
+    leaked = f"{alert['requests_leaked']:,} requests, {size(alert['bytes_leaked'])} leaked"
+    text.append(f"   {when(alert['alerted_at'])}  {score}, {rarity(alert)}; {leaked}\n")
+    for reason in alert["reasons"][:_REASONS_MAX]:
+        usual = f"now {number(reason['observed'])}, usually {number(reason['expected'])}"
+        text.append(f"   - {signal_name(safe(reason['signal']))}: ", style="cyan")
+        text.append(f"{safe(reason['text'])} ({usual})\n")
+    actor = alert.get("actor")
+    if actor:
+        text.append(f"   source {safe(actor['network'])} with {safe(actor['client'])}, ")
+        text.append(f"{actor['requests']:,} requests since {when(actor['first_seen'])}\n")
+    simulated = " (revocation is simulated)" if alert.get("simulated") else ""
+    text.append(f"   -> {advice(alert)}{simulated}", style="green")
+    text.append(f"  [{safe(alert['alert_id'])}]", style="dim")
+    return text
