@@ -16,7 +16,7 @@ import structlog
 from detector.checkpointer import Checkpointer
 from detector.config import Config
 from detector.core.errors import EXIT_OK, EXIT_TEMPORARY, ConfigError
-from detector.core.events import EventBatch, KeyName, Names
+from detector.core.events import RecordBatch
 from detector.core.ports import CheckpointStore, Source
 from detector.core.registry import KeyRegistry
 from detector.core.settings import ShardSettings
@@ -35,6 +35,10 @@ from detector.watchdog import Watchdog
 _EXIT_GRACE_S = 5.0  # beyond stop_timeout_s, before the watchdog ends a stop that hangs
 _CONNECT_GRACE_S = 60.0
 _SEED, _SEED_MARK, _SEED_BYTES = "hash-seed", "hash-seed-mark", 32
+_WARM_JSON = b'{"ts": 1790000000, "key_id": "k", "method": "GET", "path": "/v1/a", "status": 200}'
+_WARM_LINE = (
+    b'192.0.2.1 - k [21/Sep/2026:14:13:20 +0000] "GET /v1/a HTTP/1.1" 200 5 "-" "warm-up/1.0"'
+)
 
 _log = structlog.get_logger("keywatch")
 
@@ -76,7 +80,7 @@ def run_service(config: Config) -> None:
         watchdog.start_after(config.kafka.connect_timeout_s + _CONNECT_GRACE_S)
         stack.callback(watchdog.stop)
         source = _kafka_source(config, checkpointer)
-        warm_kernels(engine.settings)
+        warm_kernels(engine)
         runner = Runner(
             source,
             engine,
@@ -200,12 +204,13 @@ def run_settings(config: Config) -> RunSettings:
     )
 
 
-def warm_kernels(settings: ShardSettings) -> None:
-    """Compiles, or loads from the cache, what the fold needs, on a throwaway shard."""
+def warm_kernels(engine: Engine) -> None:
+    """Compiles, or loads from the cache, what decoding and folding need, on throwaway state."""
     began_s = time.monotonic()
-    one = {c: np.ones(1, d) for c, d in zip(EventBatch.COLUMNS, EventBatch.DTYPES, strict=True)}
-    names = Names(keys={1 << 64 | 1: KeyName("warm-up")})
-    Shard(settings).fold(EventBatch(**one, names=names))  # type: ignore[arg-type]
+    for value in (_WARM_JSON, _WARM_LINE):
+        one = RecordBatch("warm-up", 0, [value], np.zeros(1, np.int64), np.full(1, -1, np.int64))
+        decoded = engine.make_decoder().decode(one)
+        Shard(engine.settings).fold(decoded.batch)
     _log.info("kernels ready", seconds=round(time.monotonic() - began_s, 2))
 
 

@@ -32,7 +32,9 @@ _BROWSERS = (
     (re.compile(r"\bMSIE (\d+)"), "IE"),
     (re.compile(r"\bTrident/.*\brv:(\d+)"), "IE"),
 )
-_ROBOT = re.compile(r"([A-Za-z][\w .-]{0,40}?(?:bot|crawler|spider|slurp)\w*)(?:/v?(\d+))?", re.IGNORECASE)
+_ROBOT = re.compile(
+    r"([A-Za-z][\w .-]{0,40}?(?:bot|crawler|spider|slurp)\w*)(?:/v?(\d+))?", re.IGNORECASE
+)
 _COMPATIBLE = re.compile(r"compatible; ([A-Za-z][\w.-]*)(?:/v?(\d+))?")
 _PRODUCT = re.compile(r"([^\s/;,()]+)(?:/[vV]?(\d+))?")
 _ENGINES = {"Mozilla", "AppleWebKit", "Gecko", "KHTML", "Mobile", "Safari", "Version", "like"}

@@ -12,6 +12,7 @@ from detector.decode.template import (
     SEGMENT_BYTES_MAX,
     SEGMENTS_MAX,
     TEMPLATE_BYTES_MAX,
+    VERSION_SEGMENTS,
 )
 from models._jit import njit
 
@@ -19,7 +20,7 @@ from models._jit import njit
 ROUTE_SCRATCH_BYTES = METHOD_BYTES_MAX + 1 + TEMPLATE_BYTES_MAX + 4 + PAD_BYTES
 IDENT_SCRATCH_BYTES = 2 * PATH_BYTES_MAX + PAD_BYTES
 
-_LETTER, _DIGIT, _HEX, _PLAIN, _PATH_END, _CUT = 1, 2, 4, 8, 16, 32
+_LETTER, _DIGIT, _HEX, _PLAIN, _PATH_END, _CUT, _LOWER = 1, 2, 4, 8, 16, 32, 64
 _NUMBER = _DIGIT | _HEX | _PLAIN
 
 
@@ -29,6 +30,7 @@ def _classes() -> U8:
         char = chr(code)
         table[code] |= _LETTER * char.isalpha() | _DIGIT * char.isdigit()
         table[code] |= _HEX * (char in "0123456789abcdefABCDEF")
+        table[code] |= _LOWER * ("a" <= char <= "z")
         table[code] |= _PATH_END * (char in "?#") | _CUT * (char in "/;?#")
         table[code] |= _PLAIN * (char.isalnum() or char in "-._~!$&'()*+,=:")
     return table
@@ -70,60 +72,70 @@ def _core_end(start: int, end: int) -> int:
 
 
 @njit
-def _looks_random(run: int, digits: int, is_mixed: bool) -> bool:
-    return is_mixed and (run >= 14 or (run >= 10 and digits >= 2))
-
-
-@njit
-def _core_is_identifier(start: int, end: int) -> bool:
-    """Rules 2 to 6 for a core that is known to hold a digit."""
-    n = end - start
-    letters = digits = hexes = in_row = 0
-    leading = 0  # letters before the first digit
-    run = run_digits = 0
-    is_mixed = False
+def _is_random(start: int, end: int) -> bool:
+    """Rule 6 for one run of letters and digits."""
+    groups = in_row = 0
+    has_word = is_mixed = False
+    was_digit = False
     for i in range(start, end):
         kind = _class_at(i)
-        if kind & _DIGIT:
-            digits += 1
-            in_row += 1
-            run += 1
-            run_digits += 1
-            if in_row >= 4:
-                return True
-        else:
-            in_row = 0
-            if kind & _LETTER:
-                letters += 1
-                run += 1
-                is_mixed = is_mixed or run_digits > 0
-                if digits == 0:
-                    leading += 1
-            else:
-                if _looks_random(run, run_digits, is_mixed):
-                    return True
-                run = run_digits = 0
-                is_mixed = False
-        if kind & _HEX:
-            hexes += 1
-        elif load8(i) != 45:
-            hexes = -n - 1
-    if letters == 0 or hexes >= 8 or _looks_random(run, run_digits, is_mixed):
-        return True
-    is_short = 1 <= leading <= 2 and leading == letters and leading + digits == n
-    return is_short and digits >= 2 and _is_letter_first(start, leading)
+        is_digit = kind & _DIGIT != 0
+        groups += is_digit and not was_digit
+        is_mixed = is_mixed or (groups > 0 and not is_digit)
+        in_row = in_row + 1 if kind & _LOWER else 0
+        has_word = has_word or in_row >= 5
+        was_digit = is_digit
+    n = end - start
+    return (n >= 10 and groups >= 2) or (n >= 14 and is_mixed and not has_word)
 
 
 @njit
-def _is_letter_first(start: int, leading: int) -> bool:
-    for i in range(start, start + leading):
-        if not _class_at(i) & _LETTER:
+def _core_is_identifier(start: int, end: int, follows_id: bool) -> bool:
+    """Rules 2 to 6 for a core that holds a digit and is no version."""
+    letters = in_row = hexes = 0
+    run = start
+    for i in range(start, end):
+        kind = _class_at(i)
+        in_row = in_row + 1 if kind & _DIGIT else 0
+        if in_row >= 3:
+            return True
+        letters += kind & _LETTER
+        hexes += (kind & _HEX) >> 2
+        if not kind & (_LETTER | _DIGIT):
+            if i - run >= 10 and _is_random(run, i):
+                return True
+            run = i + 1
+    if end - run >= 10 and _is_random(run, end):
+        return True
+    if letters == 0 or (hexes >= 8 and _is_hex(start, end)):
+        return True
+    # letters first, digits after them, nothing else
+    digits = end - start - letters
+    if letters > 2 or not _is_all(start, letters, _LETTER):
+        return False
+    if not _is_all(start + letters, digits, _DIGIT):
+        return False
+    return digits >= 2 or (follows_id and letters == 1)
+
+
+@njit
+def _is_all(start: int, n: int, kind: int) -> bool:
+    for i in range(start, start + n):
+        if not _class_at(i) & kind:
             return False
     return True
 
 
 @njit
-def segment_kind(start: int, end: int, seen: int) -> int:
+def _is_hex(start: int, end: int) -> bool:
+    for i in range(start, end):
+        if not _class_at(i) & _HEX and load8(i) != 45:
+            return False
+    return True
+
+
+@njit
+def segment_kind(start: int, end: int, seen: int, position: int, follows_id: bool) -> int:
     """``LITERAL``, ``IDENTIFIER`` or ``PLACEHOLDER``.
 
     ``seen`` joins the classes of its bytes, with ``_PLAIN`` taken away if one has it not.
@@ -144,9 +156,9 @@ def segment_kind(start: int, end: int, seen: int) -> int:
         digits += (_class_at(i) & _DIGIT) >> 1
     if digits == 0:
         return LITERAL
-    if (first | 32) == 118 and end - start - 1 == digits and 1 <= digits <= 2:
-        return LITERAL
-    return IDENTIFIER if _core_is_identifier(start, end) else LITERAL
+    if (first | 32) == 118 and end - start - 1 == digits and digits <= 2:
+        return LITERAL if position < VERSION_SEGMENTS else IDENTIFIER
+    return IDENTIFIER if _core_is_identifier(start, end, follows_id) else LITERAL
 
 
 @njit
@@ -222,19 +234,20 @@ def write_template(start: int, n: int, at: int, ids: int) -> tuple[int, int]:
     end = start + min(n, PATH_BYTES_MAX)
     i = _after_host(start, end)
     base, count = at, 0
-    is_open = True
+    is_open, follows_id = True, False
     while i < end and not _class_at(i) & _PATH_END:
         if load8(i) == 47:
             i += 1
             continue
         stop, seen = _scan_name(i, end)
         if stop > i:
-            kind = segment_kind(i, stop, seen)
+            kind = segment_kind(i, stop, seen, count, follows_id)
             if is_open:
                 wide = stop - i if kind == LITERAL else 4
                 is_open = count < SEGMENTS_MAX and at - base + 1 + wide <= TEMPLATE_BYTES_MAX
-                count += 1
+                count += is_open
                 at = _put_segment(i, stop, kind if is_open else CLOSED, at)
+            follows_id = kind != LITERAL
             if kind == IDENTIFIER or (kind == LITERAL and not is_open):
                 ids = _keep(i, stop, ids)
         i = stop

@@ -10,14 +10,17 @@ Each segment then stays as it is or becomes ``{id}``. It becomes ``{id}`` when i
 
 The other rules need a digit and look at the segment without a trailing ``:port`` and
 without an extension (a dot, a letter and up to 4 letters or digits). ``v`` and one or two
-digits is a version and stays. Otherwise it becomes ``{id}`` when it
+digits is a version: it stays as one of the first three segments and becomes ``{id}`` later
+(``/journal/v14``). Otherwise a segment becomes ``{id}`` when it
 
 2. holds digits and punctuation only (numbers, dates, addresses);
-3. is one or two letters followed by two or more digits (``v491``, ``n7426``);
+3. is one or two letters followed by two or more digits (``v491``, ``n7426``), or one letter
+   and one digit right behind a segment that became ``{id}`` (``n2`` in ``v491/n2``);
 4. holds hex digits and hyphens only, at least 8 hex digits (UUIDs, digests);
-5. holds 4 digits in a row (``nature11650``, ``ord_8812``);
-6. holds a run of letters and digits that looks random: a letter somewhere after a digit,
-   and either 10 or more characters with 2 or more digits, or 14 or more with 1.
+5. holds 3 digits in a row (``nature11650``, ``ord_881``);
+6. holds a run of letters and digits that looks random: 10 or more characters with two or
+   more groups of digits, or 14 or more with a letter after a digit and nowhere 5 lower-case
+   letters in a row.
 
 A template has at most 12 segments and 256 bytes; the rest becomes ``/...``.
 """
@@ -29,6 +32,7 @@ import re
 PATH_BYTES_MAX = 8192
 SEGMENT_BYTES_MAX = 48
 SEGMENTS_MAX = 12
+VERSION_SEGMENTS = 3
 TEMPLATE_BYTES_MAX = 256
 METHOD_BYTES_MAX = 16
 ID = "{id}"
@@ -40,13 +44,19 @@ _PORT = re.compile(rb"(?<=.):[0-9]{1,5}\Z", re.DOTALL)
 _EXTENSION = re.compile(rb"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,4}\Z", re.DOTALL)
 _VERSION = re.compile(rb"[vV][0-9]{1,2}\Z")
 _SHORT = re.compile(rb"[A-Za-z]{1,2}[0-9]{2,}\Z")
+_PAIR = re.compile(rb"[A-Za-z][0-9]\Z")
 _HEX = re.compile(rb"[0-9a-fA-F-]*\Z")
 _RUN = re.compile(rb"[A-Za-z0-9]+")
+_DIGITS = re.compile(rb"[0-9]+")
 _LETTER_AFTER_DIGIT = re.compile(rb"[0-9].*[A-Za-z]")
+_WORD = re.compile(rb"[a-z]{5}")
 
 
-def is_identifier(segment: bytes) -> bool:
+def is_identifier(segment: bytes, position: int = 0, *, follows_id: bool = False) -> bool:
     """Whether a path segment is an identifier by the rules above.
+
+    ``position`` counts the segments before it; ``follows_id`` says that the last one of them
+    became ``{id}``.
 
     >>> [is_identifier(s) for s in (b"8812", b"orders", b"v2", b"v491", b"course-7")]
     [True, False, False, True, False]
@@ -54,23 +64,24 @@ def is_identifier(segment: bytes) -> bool:
     if len(segment) > SEGMENT_BYTES_MAX or not _PLAIN.fullmatch(segment):
         return True
     core = _EXTENSION.sub(b"", _PORT.sub(b"", segment))
-    digits = sum(c in b"0123456789" for c in core)
-    if not digits or _VERSION.match(core):
+    if not _DIGITS.search(core):
         return False
+    if _VERSION.match(core):
+        return position >= VERSION_SEGMENTS
     return bool(
         not re.search(rb"[A-Za-z]", core)
         or _SHORT.match(core)
+        or (follows_id and _PAIR.match(core))
         or (_HEX.match(core) and len(core.replace(b"-", b"")) >= 8)
-        or re.search(rb"[0-9]{4}", core)
+        or re.search(rb"[0-9]{3}", core)
         or any(_is_random(run) for run in _RUN.findall(core))
     )
 
 
 def _is_random(run: bytes) -> bool:
-    if not _LETTER_AFTER_DIGIT.search(run):
-        return False
-    digits = sum(c in b"0123456789" for c in run)
-    return len(run) >= 14 or (len(run) >= 10 and digits >= 2)
+    if len(run) >= 10 and len(_DIGITS.findall(run)) >= 2:
+        return True
+    return bool(len(run) >= 14 and _LETTER_AFTER_DIGIT.search(run) and not _WORD.search(run))
 
 
 def is_placeholder(segment: bytes) -> bool:
@@ -89,16 +100,18 @@ def path_template(path: bytes) -> tuple[str, bytes]:
         path = path[url.end() :]
     path, _, _ = path.partition(b"#")
     path, _, query = path.partition(b"?")
-    template, is_open, count, cut = "", True, 0, []
+    template, is_open, count, follows_id, cut = "", True, 0, False, []
     for segment in filter(None, path.split(b"/")):
         name, _, parameters = segment.partition(b";")
         placeholder = is_placeholder(name)
-        identifier = not placeholder and is_identifier(name)
+        identifier = not placeholder and is_identifier(name, count, follows_id=follows_id)
         text = ID if placeholder or identifier else name.decode()
         if name and is_open:
             is_open = count < SEGMENTS_MAX and len(template) + 1 + len(text) <= TEMPLATE_BYTES_MAX
             template += f"/{text}" if is_open else REST
-            count += 1
+            count += is_open
+        if name:
+            follows_id = text == ID
         if name and not placeholder and (identifier or not is_open):
             cut.append(name)
         cut.append(parameters)

@@ -73,14 +73,16 @@ class KillAt:
 
 
 class FileSink:
-    """Appends each delivered id to a file; what is written outlives the process."""
+    """Appends each delivered id to a file, slowly if asked; it outlives the process."""
 
     name = "file"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, delay_s: float) -> None:
+        self._delay_s = delay_s
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def deliver(self, alert: dict[str, Any]) -> None:
+        time.sleep(self._delay_s)
         os.write(self._fd, alert["alert_id"].encode() + b"\n")
 
 
@@ -98,8 +100,10 @@ class World:
         return cls(log, scripted(log))
 
 
-def make_runner(world: World, directory: Path, store: LocalStore, hook: KillAt) -> Runner:
-    sinks = [FileSink(directory / "delivered")]
+def make_runner(
+    world: World, directory: Path, store: LocalStore, hook: KillAt, delay_s: float
+) -> Runner:
+    sinks = [FileSink(directory / "delivered", delay_s)]
     outbox = Outbox(store, sinks, time.time, time.sleep, step_hook=hook)
     settings = RunSettings(snapshot_every_s=1e9, snapshot_every_events=SNAPSHOT_EVERY_EVENTS)
     return Runner(
@@ -119,7 +123,7 @@ def trial(world: World, request: dict[str, Any]) -> None:
     hook = KillAt(request.get("point"), request.get("nth", 0))
     plant(request.get("mutant"))
     with LocalStore(directory / "state", hook) as store:
-        make_runner(world, directory, store, hook).run()
+        make_runner(world, directory, store, hook, request.get("delay_s", 0.0)).run()
     (directory / "seen.json").write_text(json.dumps(hook.seen))
 
 

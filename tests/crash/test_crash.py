@@ -24,6 +24,7 @@ from tests.crash.child import MUTANTS, read_delivered, undelivered
 from tests.live.script import result
 
 KILLS_MIN = 200
+SEEDS = 40
 POINTS = (
     "store.temp_created",
     "store.temp_written",
@@ -63,6 +64,7 @@ class Trials:
             text=True,
         )
         self.kills: Counter[str] = Counter()
+        self.tests = 0
 
     def run(self, directory: Path, **request: Any) -> str:
         """One life; how it ended: done, killed or failed."""
@@ -76,13 +78,11 @@ class Trials:
             self.kills[request.get("point", "any time")] += 1
         return ended
 
-    def to_the_end(self, directory: Path, kills: list[Kill], mutant: str | None = None) -> int:
+    def to_the_end(self, directory: Path, kills: list[Kill], **more: Any) -> int:
         """Kills one life after the other, then lets the last one finish; how many were killed."""
-        more = {"mutant": mutant} if mutant else {}
         ends = [self.run(directory, **kill, **more) for kill in kills]
-        assert mutant or "failed" not in ends
         last = self.run(directory, **more)
-        assert mutant or last == "done"
+        assert "mutant" in more or ("failed" not in ends and last == "done")
         return ends.count("killed")
 
     def close(self) -> None:
@@ -163,6 +163,7 @@ def test_every_named_point_is_known(reference):
 def test_a_kill_at_a_named_point_leaves_no_trace(trials, reference, tmp_path, point):
     """The first, a middle and the last passing, each in a life of its own."""
     outcome, seen = reference
+    trials.tests += 1
     for nth in sorted({1, (seen[point] + 1) // 2, seen[point]}):
         directory = tmp_path / f"{nth}"
         kills = trials.to_the_end(directory, [{"point": point, "nth": nth}])
@@ -170,26 +171,30 @@ def test_a_kill_at_a_named_point_leaves_no_trace(trials, reference, tmp_path, po
         assert Outcome.of(directory).differs(outcome, kills) == [], f"{point} {nth}"
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_killed_again_and_again(trials, reference, tmp_path, seed):
-    """Six lives in a row, each ended at a random point or moment, then one that may finish."""
-    outcome, seen = reference
+    """Eight lives in a row, each ended at a random point or moment, then one that may finish."""
+    outcome, _ = reference
     rng = random.Random(seed)
     kills: list[Kill] = []
-    for _ in range(6):
+    for _ in range(8):
         if rng.random() < 0.5:
-            kills.append({"after_s": rng.uniform(0, 0.15)})
+            kills.append({"after_s": rng.uniform(0, 0.1)})
         else:
-            point = rng.choice(POINTS)
-            kills.append({"point": point, "nth": rng.randint(1, max(1, seen[point] // 2))})
-    killed = trials.to_the_end(tmp_path / "t", kills)
+            kills.append({"point": rng.choice(POINTS), "nth": rng.randint(1, 6)})
+    trials.tests += 1
+    delay_s = rng.choice([0.0, 0.0, 0.02])
+    killed = trials.to_the_end(tmp_path / "t", kills, delay_s=delay_s)
     assert Outcome.of(tmp_path / "t").differs(outcome, killed) == [], f"seed {seed}: {kills}"
 
 
 def test_there_were_200_kills_and_some_at_every_point(trials):
-    """Runs last: the harness really killed what it was to kill."""
+    """The harness really killed what it was to kill."""
+    if trials.tests < len(POINTS) + SEEDS:
+        pytest.skip("counts what all the tests above did")
     assert sum(trials.kills.values()) >= KILLS_MIN
     assert set(POINTS) <= set(trials.kills)
+    print(trials.kills)
     assert trials.kills["any time"] >= 50
 
 
@@ -198,7 +203,7 @@ def test_there_were_200_kills_and_some_at_every_point(trials):
     [
         ("offset_apart_from_state", "run.folded", {"digest"}),
         ("send_before_journal", "outbox.before_send", {"repeated"}),
-        ("no_recovery", "outbox.before_send", {"delivered"}),
+        ("no_recovery", "run.after_commit", {"delivered"}),
         ("no_mark", "outbox.after_mark", {"undelivered"}),
         ("fleet_forgotten", "run.folded", {"digest", "alerts", "failed"}),
         ("link_before_content", "store.linked", {"failed", "alerts"}),
@@ -211,7 +216,9 @@ def test_a_broken_build_is_noticed(trials, reference, tmp_path, mutant, point, s
     found: set[str] = set()
     for nth in sorted({1, seen[point] // 2, 2 * seen[point] // 3, seen[point]}):
         directory = tmp_path / f"{nth}"
-        killed = trials.to_the_end(directory, [{"point": point, "nth": nth}], mutant)
+        killed = trials.to_the_end(
+            directory, [{"point": point, "nth": nth}], mutant=mutant, delay_s=0.05
+        )
         try:
             found |= set(Outcome.of(directory).differs(outcome, killed))
         except Exception:
