@@ -203,7 +203,7 @@ class Demo:
                 self._send_live(producer, live, bar)
                 self._watch(bar, len(history) + len(live), lambda: True)
         finally:
-            producer.close(timeout_ms=5_000)
+            producer.close(timeout=5)
 
     def finish(self) -> dict[str, Any]:
         """Stops the service, shows message, hooks and the closing table."""

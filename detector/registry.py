@@ -99,7 +99,7 @@ def _entry(line: bytes, where: str) -> RegistryEntry:
 
 
 def _sentence(error: msgspec.ValidationError) -> str:
-    """msgspec's message without the value that some of them quote."""
+    """The message of msgspec without the value that some of them quote."""
     text = str(error)
     if text.startswith("Invalid enum value"):
         return "class must be never, approve or auto"

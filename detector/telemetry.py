@@ -1,6 +1,6 @@
 """Metrics: one frozen dataclass per happening, emitted once per batch, never once per event.
 
-``received = accepted + rejected`` and ``no_key`` is part of accepted, always. A key's name is
+``received = accepted + no_key + rejected``, always. A key's name is
 never a label: labels are partitions, sinks and closed lists only.
 """
 
@@ -26,8 +26,8 @@ class Metrics:
     def __init__(self) -> None:
         r = self.registry = CollectorRegistry()
         self.received = Counter("keywatch_events_received", "Events and bad records", registry=r)
-        self.accepted = Counter("keywatch_events_accepted", "Events decoded", registry=r)
-        self.no_key = Counter("keywatch_events_no_key", "Accepted events without key", registry=r)
+        self.accepted = Counter("keywatch_events_accepted", "Events with a key", registry=r)
+        self.no_key = Counter("keywatch_events_no_key", "Good events without key", registry=r)
         self.rejected = Counter("keywatch_events_rejected", "By reason", ["reason"], registry=r)
         self.dropped = Gauge(
             "keywatch_dead_letters_dropped", "Rejected records over the file's limit", registry=r
@@ -70,9 +70,12 @@ class Happening(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchFolded:
-    """A record batch went through decoder and fold. ``fold_ns`` is of the whole batch."""
+    """A record batch went through decoder and fold. ``fold_ns`` is of the whole batch.
 
-    accepted: int
+    ``events`` are the good ones, with those that have no key.
+    """
+
+    events: int
     no_key: int
     rejected: Sequence[Rejected]
     candidates: int
@@ -80,14 +83,14 @@ class BatchFolded:
 
     def emit(self, metrics: Metrics) -> None:
         """Adds to the counters."""
-        metrics.received.inc(self.accepted + len(self.rejected))
-        metrics.accepted.inc(self.accepted)
+        metrics.received.inc(self.events + len(self.rejected))
+        metrics.accepted.inc(self.events - self.no_key)
         metrics.no_key.inc(self.no_key)
         for reason, n in sorted(Tally(r.reason for r in self.rejected).items()):
             metrics.rejected.labels(reason).inc(n)
         metrics.candidates.inc(self.candidates)
-        if self.accepted:
-            metrics.fold_ns.observe(self.fold_ns / self.accepted)
+        if self.events:
+            metrics.fold_ns.observe(self.fold_ns / self.events)
 
 
 @dataclass(frozen=True, slots=True)

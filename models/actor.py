@@ -116,7 +116,7 @@ def maturity(key_cells: int) -> float:
 
 @njit
 def alien(network_nats: float) -> float:
-    """Share of a foreign mix that counts, by how new the actor's network is.
+    """Share of an actor's own behaviour that counts, by how new its network is.
 
     A deploy brings a new client and new routes, from the network of old; a thief brings
     the network too.

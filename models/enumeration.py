@@ -21,9 +21,9 @@ from models.clock import cell_of, decay
 WORDS = 16  # 64-bit words of both generations: 128 bytes a key, some 130 to 260 identifiers
 HALF = WORDS // 2
 FILL_MAX = 205  # set bits of 512 after which a new generation begins
-TEMPER = 0.25  # requests of one job are not independent witnesses
+TEMPER = 0.3  # requests of one job are not independent witnesses
 P1_MIN, P1_GAIN = 0.85, 0.6
-PRIOR_NEW, PRIOR_WEIGHT = 0.5, 20.0
+PRIOR_NEW, PRIOR_WEIGHT = 0.7, 20.0
 EVIDENCE_MAX = 20.0
 HALF_LIFE_CELLS = 2688.0
 EVIDENCE_HALF_LIFE_CELLS = 12.0  # 3 hours

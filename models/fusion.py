@@ -35,7 +35,7 @@ CAP = 9.0
 CAPS = (CAP, CAP, CAP, CAP, CAP, CAP, 50.0, 14.0, 6.0, CAP, 14.0)
 WEIGHTS = (
     (0.65, 0.70, 0.20, 0.45, 1.00, 0.40, 0.06, 0.15, 0.50, 0.20, 0.20),  # stolen
-    (0.00, 0.10, 0.25, 0.20, 0.00, 0.20, 0.10, 0.90, 0.00, 0.00, 0.70),  # abused
+    (0.00, 0.10, 0.25, 0.20, 0.00, 0.20, 0.10, 0.90, 0.00, 0.00, 1.00),  # abused
 )
 QUANTUM = 1024.0  # scores are multiples of 2**-10 nats before anything compares them
 

@@ -23,6 +23,7 @@ HALF_LIFE_CELLS = 2688.0
 SHAPE, RATE = 1.0, 10.0
 SIZE, SIZE_WEIGHT = 2.0, 2.0  # prior mean number of routes that fail together
 DISTINCT_FULL = 6.0  # a broken client fails on one or two routes; from 1 + this many all counts
+SHARE_FULL = 0.25
 EVIDENCE_MAX = 20.0
 
 PROBING = np.dtype(
@@ -34,6 +35,7 @@ PROBING = np.dtype(
         ("evidence", "f4"),  # as of the last committed cell
         ("now", "f4"),  # evidence plus the open cell's, kept by observe and commit
         ("failed", "u4"),  # failed requests in the open cell
+        ("requests", "u4"),  # all requests in the open cell (the estimator's; the fold has volume's)
     ],
     align=True,
 )
@@ -62,8 +64,12 @@ def distinct(p: Any) -> float:
 
 
 @njit
-def observe(p: Any, route: int) -> None:
-    """Counts one failed request on a route (a 64-bit hash)."""
+def observe(p: Any, route: int, requests: int) -> None:
+    """Counts one failed request on a route (a 64-bit hash) among a cell's requests so far.
+
+    A busy key fails here and there on many routes; a prober mostly fails. So the evidence
+    counts in full from a failing share of SHARE_FULL on.
+    """
     p.failed += 1
     bit = np.uint64(1) << np.uint64(np.uint64(route) >> np.uint64(58))
     if p.bits & bit:
@@ -73,6 +79,7 @@ def observe(p: Any, route: int) -> None:
     size = (p.routes + SIZE * SIZE_WEIGHT) / (p.bursts + SIZE_WEIGHT)
     nats = surprise(n, SHAPE + p.bursts, RATE + p.exposure, size)
     nats *= min(1.0, (n - 1) / DISTINCT_FULL)
+    nats *= min(1.0, p.failed / (SHARE_FULL * max(1, requests)))
     p.now = min(p.evidence + nats, EVIDENCE_MAX)
 
 
@@ -89,7 +96,7 @@ def commit(p: Any, cells: int, held: bool) -> None:
     p.bursts *= keep
     p.exposure = (p.exposure + 1.0) * keep
     p.bits = np.uint64(0)
-    p.failed = 0
+    p.failed = p.requests = 0
 
 
 class ErrorProbing(AnomalyDetector):
@@ -126,9 +133,11 @@ class ErrorProbing(AnomalyDetector):
         cell = max(self._cell, cell_of(int(float(x[self.time]) * 1_000_000)))
         if 0 <= self._cell < cell:
             commit(state[0], cell - self._cell, False)
+        state[0]["requests"] += 1
         if 400 <= int(x.get(self.status, 0)) < 500:
             digest = blake2b(str(x.get(self.route)).encode(), digest_size=8).digest()
-            observe(state[0], np.uint64(int.from_bytes(digest, "big")))
+            ident = np.uint64(int.from_bytes(digest, "big"))
+            observe(state[0], ident, int(state[0]["requests"]))
         return int(cell)
 
     def score_one(self, x: dict[str, Any]) -> float:

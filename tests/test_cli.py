@@ -187,7 +187,7 @@ def test_fingerprint(tmp_path):
     (tmp_path / "pepper").write_text("pepper\n")
     (tmp_path / "c.toml").write_text('[decode]\npepper = { file = "pepper" }\n')
     said = keywatch("keys", "fingerprint", "-c", "c.toml", cwd=tmp_path, stdin="ak_live_example\n")
-    assert said.stdout == "fp_a1d5c72d0c0ba6bf\n"
+    assert said.stdout == "fp_ca68775f5262e5b1\n"
     assert "ak_live" not in said.stdout + said.stderr
     nothing = keywatch("keys", "fingerprint", "-c", "c.toml", cwd=tmp_path, stdin="\n")
     assert nothing.returncode == 2
@@ -272,3 +272,42 @@ def test_verify_tells_damage(tmp_path):
     assert said.returncode == 70
     assert json.loads(said.stdout)["partitions"]["0"]["next_offset"] == 5
     assert "damaged" in said.stderr
+
+
+def test_simulate_then_replay(tmp_path):
+    """A simulated log with its labels goes through replay; the same seed gives the same bytes."""
+    args = ("--keys", "12", "--hours", "30", "--events-per-day", "3000", "--attack", "prober")
+    for name in ("a", "b"):
+        said = keywatch(
+            "simulate",
+            *("-o", f"{name}.ndjson.gz", "--seed", "3", *args),
+            *("--labels", f"{name}.labels", "--registry", f"{name}.keys"),
+            cwd=tmp_path,
+        )
+        assert said.returncode == 0, said.stderr
+    for kind in ("ndjson.gz", "labels", "keys"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    said = keywatch(*("replay", "a.ndjson.gz", "-o", "out", "--labels", "a.labels"), cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["lines"] == summary["accepted"] + summary["no_key"]
+    assert f"{summary['lines']:,} lines, 12 keys" in said.stdout
+    for name in ("alerts.ndjson", "episodes.ndjson", "report.html"):
+        assert (tmp_path / "out" / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (("simulate", "-o", "x.ndjson", "--attack", "magic"), "magic"),
+        (("simulate", "-o", "x.ndjson", "--keys", "0"), "1 to"),
+        (("simulate", "-o", "no/such/folder/x.ndjson"), "cannot write"),
+        (("replay", __file__, "-o", "out", "--format", "xml"), "xml"),
+    ],
+)
+def test_offline_mistakes(tmp_path, args, word):
+    """2 and one sentence that names what is wrong."""
+    said = keywatch(*args, cwd=tmp_path)
+    assert said.returncode == 2, said.stderr
+    assert word in said.stderr
+    assert "Traceback" not in said.stderr

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from detector.cli import results, setup
-from detector.cli.options import ConfigFile, RequiredConfigFile
-from detector.core.errors import UsageError
+from detector.cli import offline, results, setup
+from detector.cli.options import RequiredConfigFile
 
 app = typer.Typer(
     name="keywatch",
@@ -23,6 +21,8 @@ app.add_typer(results.alerts_app, name="alerts")
 app.add_typer(results.checkpoint_app, name="checkpoint")
 app.add_typer(setup.keys_app, name="keys")
 app.add_typer(setup.config_app, name="config")
+app.command()(offline.replay)
+app.command()(offline.simulate)
 app.command()(results.explain)
 app.command()(setup.validate)
 
@@ -47,43 +47,6 @@ def run(config: RequiredConfigFile) -> None:
     from detector.config import load
 
     assembly.run_service(load(config))
-
-
-@app.command()
-def replay(
-    paths: Annotated[list[Path], typer.Argument(help="Log files: NDJSON, .gz, .zst, Parquet.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the results.")],
-    config: ConfigFile = None,
-    format: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--format", help="auto, canonical or combined.")
-    ] = "auto",
-    shards: Annotated[int, typer.Option(min=1, max=1024, help="Parts of the state.")] = 1,
-    state: Annotated[
-        Path | None, typer.Option("--state", help="Also save the final state there.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="Known attacks, for the report.")
-    ] = None,
-    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
-) -> None:
-    """Score historical logs with the engine of the live service."""
-    from replay.run import replay_files
-
-    from detector.config import load
-
-    for path in paths:
-        if not path.is_file():
-            raise UsageError(f"there is no file {path}")
-    replay_files(
-        paths,
-        out,
-        load(config),
-        input_format=format,
-        shards=shards,
-        state=state,
-        labels=labels,
-        progress=progress and sys.stderr.isatty(),
-    )
 
 
 @app.command()

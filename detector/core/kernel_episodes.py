@@ -31,7 +31,8 @@ def gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
     z[:] = 0.0
     z[fusion.F_VOLUME] = volume.evaluate(s.volume[slot], s.keys[slot].cell)
     z[fusion.F_PROBING] = s.probing[slot].now
-    z[fusion.F_ENUMERATION] = s.enumeration[slot].evidence
+    mature = actors_.maturity(s.keys[slot].cells)
+    z[fusion.F_ENUMERATION] = mature * s.enumeration[slot].evidence
     z[fusion.F_ROUTE] = n.now[novelty.ROUTE]
     z[fusion.F_AREA] = n.now[novelty.AREA]
     if actor_place < 0:
@@ -40,11 +41,11 @@ def gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
     z[fusion.F_NETWORK] = entry_nats(s, slot, found[novelty.NETWORK])
     z[fusion.F_CLIENT] = entry_nats(s, slot, found[novelty.CLIENT])
     z[fusion.F_DORMANCY] = s.dormancy[slot].evidence
-    mature = actors_.maturity(s.keys[slot].cells)
-    z[fusion.F_MIX] = mature * min(a.mix, fusion.CAP) * actors_.alien(z[fusion.F_NETWORK])
     now = actors_.volume_evidence(float(a.count), actor_usual(s, slot))
-    z[fusion.F_ACTOR_VOLUME] = mature * min(a.volume + now, fusion.CAP)
-    z[fusion.F_CONCURRENCY] = mature * a.concurrency
+    weight = mature * actors_.alien(z[fusion.F_NETWORK])
+    z[fusion.F_MIX] = weight * min(a.mix, fusion.CAP)
+    z[fusion.F_ACTOR_VOLUME] = weight * min(a.volume + now, fusion.CAP)
+    z[fusion.F_CONCURRENCY] = weight * a.concurrency
 
 
 @njit

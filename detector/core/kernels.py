@@ -92,7 +92,7 @@ def _fold_event(
         _advance(s, slot, cell)
     s.volume[slot].count += 1
     if 400 <= status < 500:
-        probing.observe(s.probing[slot], b.route[i])
+        probing.observe(s.probing[slot], b.route[i], s.volume[slot].count)
     if b.ident[i] != 0:
         enumeration.observe(s.enumeration[slot], s.seen[slot], b.ident[i])
     route_before, area_before = n.now[novelty.ROUTE], n.now[novelty.AREA]

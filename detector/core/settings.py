@@ -37,10 +37,10 @@ class ShardSettings:
     """Settings of the fold; part of what makes two runs comparable."""
 
     stolen: ChannelLimits = ChannelLimits(
-        floor=4.0, threshold=13.5, cold_extra=3.0, weights=WEIGHTS[0]
+        floor=4.0, threshold=13.75, cold_extra=3.0, weights=WEIGHTS[0]
     )
     abused: ChannelLimits = ChannelLimits(
-        floor=4.0, threshold=11.25, cold_extra=3.0, weights=WEIGHTS[1]
+        floor=4.0, threshold=10.9, cold_extra=3.0, weights=WEIGHTS[1]
     )
     keys_max: int = 2_000_000
 

@@ -70,6 +70,12 @@ store64 = cast("Callable[[int, int], None]", intrinsic(_store64))
 
 
 @njit
+def signed(word: np.uint64) -> int:
+    """The same bits as int64, which is what kernels count in (uint64 and int64 make a float)."""
+    return np.int64(word)  # type: ignore[return-value]
+
+
+@njit
 def low_bytes(word: np.uint64, n: int) -> np.uint64:
     """The lowest n bytes of a word, n >= 0."""
     if n >= 8:
@@ -91,12 +97,12 @@ def stop_in(word: np.uint64) -> int:
         return 8
     # a borrow marks wrong bytes only above a right one: the lowest mark is exact
     below = (found & (~found + _U(1))) - _U(1)
-    return np.int64(((below & _ONES) * _ONES) >> _U(56)) - 1
+    return signed(((below & _ONES) * _ONES) >> _U(56)) - 1
 
 
 @njit
 def copy(start: int, end: int, to: int) -> int:
     """Copies bytes; where they end. May write up to 7 bytes more than that."""
     for i in range(0, end - start, 8):
-        store64(to + i, np.int64(load64(start + i)))
+        store64(to + i, signed(load64(start + i)))
     return to + end - start

@@ -141,7 +141,7 @@ def _integer(start: int, end: int) -> int:
     is_negative = load8(start) == 45
     value = 0
     for i in range(start + (1 if is_negative else 0), end):
-        value = value * 10 + np.int64(load8(i)) - 48
+        value = value * 10 + load8(i) - 48
     return -value if is_negative else value
 
 

@@ -120,7 +120,7 @@ def _core_is_identifier(start: int, end: int, follows_id: bool) -> bool:
 
 @njit
 def _is_all(start: int, n: int, kind: int) -> bool:
-    for i in range(start, start + n):
+    for i in range(start, start + n):  # noqa: SIM110 - numba compiles no generators
         if not _class_at(i) & kind:
             return False
     return True
@@ -128,7 +128,7 @@ def _is_all(start: int, n: int, kind: int) -> bool:
 
 @njit
 def _is_hex(start: int, end: int) -> bool:
-    for i in range(start, end):
+    for i in range(start, end):  # noqa: SIM110 - numba compiles no generators
         if not _class_at(i) & _HEX and load8(i) != 45:
             return False
     return True

@@ -89,7 +89,7 @@ def _rfc3339(start: int, n: int) -> int:
             micro += scale * (load8(at) - 48)
             scale //= 10
             at += 1
-        if at == first or at == end:
+        if at in (first, end):
             return BAD
     zone = 0
     if (load8(at) | 32) == 122:
@@ -199,7 +199,12 @@ def network_v4(start: int, n: int) -> np.uint64:
             if at >= end or load8(at) != 46:
                 return np.uint64(0)
             at += 1
-    if at < end:
-        if load8(at) != 58 or end - at > 6 or end - at < 2 or _digits(at + 1, end - at - 1) < 0:
-            return np.uint64(0)
+    if at < end and not _is_port(at, end):
+        return np.uint64(0)
     return np.uint64(TAG_V4) << np.uint64(60) | np.uint64(value >> 8)
+
+
+@njit
+def _is_port(at: int, end: int) -> bool:
+    """Whether a colon and 1 to 5 digits fill the rest."""
+    return load8(at) == 58 and 2 <= end - at <= 6 and _digits(at + 1, end - at - 1) >= 0

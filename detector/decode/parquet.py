@@ -23,7 +23,7 @@ from detector.core.events import I64, Decoded
 from detector.decode import faults
 from detector.decode.bytes import PAD
 from detector.decode.columns import ColumnMaker, Places
-from detector.decode.rows import AUTH, BYTES, CREDENTIAL, STATUS, TS, Extra, Rows
+from detector.decode.rows import BYTES, CREDENTIAL, STATUS, TS, Extra, Rows
 from detector.decode.settings import DecodeSettings
 from detector.decode.tolerant import Refused, whole_number
 
@@ -118,10 +118,9 @@ def _texts(rows: Rows, field: int, column: Any) -> None:
                 extra.put(row, field, value)
         extra.close()
         return
-    if field == AUTH:
-        column = pc.utf8_lower(column)
-    column = pc.replace_substring_regex(pc.fill_null(column, ""), r"\A-\z", "")
-    data, starts, lengths = _spans(column)
+    data, starts, lengths = _spans(pc.fill_null(column, ""))
+    is_dash = np.flatnonzero(lengths == 1)
+    lengths[is_dash[data[starts[is_dash]] == ord("-")]] = 0
     rows.cells[:, field, 0] = starts + len(rows.buf)
     rows.cells[:, field, 1] = lengths
     rows.buf = np.concatenate([rows.buf, data, np.frombuffer(PAD, np.uint8)])

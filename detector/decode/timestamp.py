@@ -79,4 +79,5 @@ def _from_number(match: re.Match[bytes]) -> int:
 
 
 def _scaled(digits: int, power: int) -> int:
-    return digits * 10**power if power >= 0 else digits // 10**-power
+    factor: int = 10 ** abs(power)
+    return digits * factor if power >= 0 else digits // factor

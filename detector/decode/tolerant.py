@@ -5,7 +5,6 @@ Coercions, the same for every field:
 - ``null``, ``""`` and ``"-"`` are missing values;
 - numbers may be text (``"200"``, ``"200.0"``) and whole floats (``200.0``);
 - ``key_id``, ``api_key``, ``owner`` may be whole numbers: their digits are the text;
-- ``auth`` may be in any case;
 - of a field given twice the last counts; unknown fields are ignored, whatever they hold.
 
 Anything else of a wrong type refuses the record.
@@ -136,7 +135,7 @@ def _interpret(event: _Event) -> Parsed:
 
 def _set(out: Parsed, at: int, value: bytes) -> None:
     if value and value != b"-":
-        out.texts[at] = value.lower() if at == AUTH else value
+        out.texts[at] = value
 
 
 def _text(at: int, raw: bytes) -> bytes:

@@ -30,14 +30,14 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels or None)
 
 
-def test_received_is_accepted_plus_rejected():
+def test_received_is_accepted_no_key_and_rejected():
     """The counters add up after every batch, by reason too."""
     metrics = Metrics()
     bad = [rejected("not_json"), rejected("bad_ts"), rejected("not_json")]
     BatchFolded(7, 2, bad, 1, 7000).emit(metrics)
     BatchFolded(0, 0, [rejected("not_utf8")], 0, 0).emit(metrics)
     assert value(metrics, "keywatch_events_received_total") == 11
-    assert value(metrics, "keywatch_events_accepted_total") == 7
+    assert value(metrics, "keywatch_events_accepted_total") == 5
     assert value(metrics, "keywatch_events_no_key_total") == 2
     assert value(metrics, "keywatch_events_rejected_total", reason="not_json") == 2
     assert value(metrics, "keywatch_fold_ns_per_event_count") == 1
@@ -209,8 +209,8 @@ def test_flaky_sink_is_reproducible_and_fails_both_ways():
         for n in range(100):
             try:
                 sink.deliver({"alert_id": n})
-            except DeliveryError as e:
-                assert e.retriable
+            except DeliveryError:
+                continue
         return sink.failures, len(sink.alerts)
 
     assert play(1) == play(1) != play(2)

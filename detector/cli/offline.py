@@ -1,0 +1,92 @@
+"""Commands without a broker: replaying logs, simulating them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detector.cli.options import ConfigFile
+from detector.core.errors import UsageError
+
+
+def replay(
+    paths: Annotated[list[Path], typer.Argument(help="Log files: NDJSON, .gz, .zst, Parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the results.")],
+    config: ConfigFile = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        str, typer.Option("--format", help="auto, canonical or combined.")
+    ] = "auto",
+    shards: Annotated[int, typer.Option(min=1, max=1024, help="Parts of the state.")] = 1,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Also save the final state there.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Known attacks, to judge the result by.")
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Score historical logs with the engine of the live service; nothing is ever sent."""
+    from detector.config import load
+
+    if format not in ("auto", "canonical", "combined"):
+        raise UsageError(f"--format is auto, canonical or combined, not {format!r}")
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}")
+    settings = load(config)
+    from replay.run import replay_files
+
+    summary = replay_files(
+        paths,
+        out,
+        settings,
+        input_format=format,
+        shards=shards,
+        state=state,
+        labels=labels,
+        progress=progress and sys.stderr.isatty(),
+    )
+    found = sum(summary["alerts"].values()) + summary["hard_alerts"]
+    sys.stdout.write(
+        f"{summary['lines']:,} lines, {summary['keys']:,} keys, {found} alerts, "
+        f"{summary['events_per_s']:,} events/s: see {out / 'report.html'}\n"
+    )
+
+
+def simulate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="NDJSON file; .gz and .zst compress.")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another fleet.")] = 1,
+    keys: Annotated[int, typer.Option(help="Keys of the fleet.")] = 80,
+    hours: Annotated[int, typer.Option(help="Span of the log.")] = 14 * 24,
+    events_per_day: Annotated[float, typer.Option(help="Of the whole fleet.")] = 14_000,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="Kind of an attack to inject; may be repeated.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Also write the attacks there, for replay --labels.")
+    ] = None,
+    registry: Annotated[
+        Path | None, typer.Option(help="Also write the fleet's key registry there.")
+    ] = None,
+) -> None:
+    """Write a made-up but lifelike access log: the same bytes for the same seed."""
+    from replay.labels import write_labels
+    from replay.simulate import AttackPlan, Fleet, FleetSettings, write_ndjson
+
+    plans = tuple(AttackPlan(kind) for kind in attack or ())
+    settings = FleetSettings(n_keys=keys, hours=hours, events_per_day=events_per_day, attacks=plans)
+    fleet = Fleet(settings, seed)
+    lines = write_ndjson(out, fleet.chunks())
+    try:
+        if labels is not None:
+            write_labels(labels, fleet.labels)
+        if registry is not None:
+            text = "".join(json.dumps(record) + "\n" for record in fleet.registry())
+            registry.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"cannot write {e.filename}: {e.strerror}") from e
+    sys.stdout.write(f"{lines:,} events of {keys:,} keys in {out}\n")
