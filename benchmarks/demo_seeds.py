@@ -16,9 +16,9 @@ from detector.core.fleet import FleetStage
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard
 from detector.decode import DecodeSettings, make_decoder
+from detector.decode.seed import PUBLIC_SEED
 from replay.evaluate import Evaluation, judge_alerts
 from replay.run import Engine
-from replay.secrets import PUBLIC_SEED
 from replay.simulate import demo_scenario
 
 BATCH_ROWS = 20_000

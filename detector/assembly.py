@@ -157,7 +157,7 @@ def hash_seed(store: CheckpointStore, pepper: bytes | None) -> bytes:
         store.put_if_absent(_SEED, secrets.token_bytes(_SEED_BYTES))
         seed = store.get(_SEED) or b""
     else:
-        from replay.secrets import seed_of
+        from detector.decode.seed import seed_of
 
         seed = seed_of(pepper)
     mark = blake2b(seed, digest_size=16, person=b"keywatch seed").digest()
@@ -190,6 +190,7 @@ def make_engine(config: Config, pepper: bytes | None, seed: bytes) -> Engine:
         settings=ShardSettings(keys_max=config.detection.keys_max),
         false_alerts_per_week=config.detection.false_alerts_per_week,
         registry=registry,
+        simulated=config.sinks.revocation is None or config.sinks.revocation.mode != "live",
     )
 
 

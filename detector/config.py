@@ -114,7 +114,7 @@ class StateSection(Section):
     dir: Path = Path("keywatch-state")
     snapshot_every_s: float = Field(30, gt=0)
     snapshot_every_events: int = Field(1_000_000, ge=1)
-    snapshots_kept: int = Field(3, ge=2, le=100)
+    snapshots_kept: int = Field(3, ge=3, le=100)
 
 
 class SlackSection(Section):

@@ -89,9 +89,7 @@ def preview_slack(console: Console, alert: dict[str, Any]) -> None:
     for block in render_slack(alert)["blocks"]:
         for part in _texts(block):
             lines.append(part + "\n", style="bold" if block["type"] == "header" else "")
-    console.print(
-        Panel(lines, title="the Slack message of the highest alert", title_align="left")
-    )
+    console.print(Panel(lines, title="the Slack message of the highest alert", title_align="left"))
 
 
 def _texts(node: Any) -> list[str]:

@@ -20,6 +20,7 @@ class Engine:
     settings: ShardSettings
     false_alerts_per_week: float
     registry: KeyRegistry | None = None
+    simulated: bool = True  # no live response is configured: alerts say so
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 import structlog
@@ -86,6 +86,7 @@ class Runner:
         self.partitions = Partitions(engine, checkpointer.load, monotonic, settings.idle_after_s)
         self._source = source
         self._budget = engine.false_alerts_per_week
+        self._simulated = engine.simulated
         self._fleet = FleetStage(self._budget)
         self._checkpointer = checkpointer
         self._outbox = outbox
@@ -211,7 +212,7 @@ class Runner:
             alert = self._pending[0]
             self._step("run.before_alert")
             try:
-                is_new = self._outbox.record(alert.to_record())
+                is_new = self._outbox.record(replace(alert, simulated=self._simulated).to_record())
             except TemporaryError as e:
                 self._hold(e)
                 return

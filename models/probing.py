@@ -35,7 +35,7 @@ PROBING = np.dtype(
         ("evidence", "f4"),  # as of the last committed cell
         ("now", "f4"),  # evidence plus the open cell's, kept by observe and commit
         ("failed", "u4"),  # failed requests in the open cell
-        ("requests", "u4"),  # all requests in the open cell (the estimator's; the fold has volume's)
+        ("requests", "u4"),  # all requests in it: the estimator's; the fold has volume's
     ],
     align=True,
 )

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from detector.registry import load_registry
 
 from detector.config import Config
 from detector.core.episodes import CHANNELS, Episode, rfc3339
@@ -22,6 +21,7 @@ from detector.core.registry import KeyRegistry
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard, state_digest
 from detector.decode import DeadLetterFile, DecodeSettings, make_decoder
+from detector.registry import load_registry
 from replay.evaluate import judge_alerts, rank_keys
 from replay.labels import Label, read_labels
 from replay.merge import LATENESS_S, ROWS_PER_BLOCK, InputFile, merge_batches, open_inputs
@@ -30,6 +30,14 @@ from replay.secrets import ReplaySecrets
 
 END_US = (1 << 63) - 1
 REJECTED_FILE = "rejected.ndjson"
+SHIPPED_NOTE = (
+    "Shipped thresholds were used, with a cap of {0:g} alerts a week times 1.2: thresholds"
+    " fitted to your own traffic need more history than one replay holds."
+)
+SHORT_NOTE = "The log is shorter than three days: every key is new, so thresholds are raised."
+HELD_BACK_NOTE = (
+    "{0} episodes crossed the threshold and were held back by the cap; they are in episodes.ndjson."
+)
 
 
 @dataclass(slots=True)
@@ -45,7 +53,6 @@ class Tally:
     accepted: int = 0
     no_key: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    requests: Counter[str] = field(default_factory=Counter)
     first_us: int = END_US
     last_us: int = 0
 
@@ -76,6 +83,10 @@ class Engine:
         self._decide(END_US)
         episodes = [e for shard in self.shards for e in shard.close_all()]
         return sorted(episodes, key=lambda e: (e.opened_us, e.alert_id))
+
+    def requests(self) -> dict[str, int]:
+        """Events by key, those that were too late included."""
+        return {key: n for shard in self.shards for key, n in shard.requests()}
 
     def _decide(self, watermark_us: int) -> None:
         for alert in self.fleet.release(watermark_us):
@@ -122,9 +133,9 @@ def replay_files(
     elapsed_s = time.perf_counter() - began_s
     summary = _summary(tally, engine, episodes, elapsed_s)
     summary["inputs"] = [f.path.name for f in inputs]
-    summary["notes"] = _notes(config, engine, inputs, summary) + secrets.notes(tally.requests)
+    summary["notes"] = _notes(config, engine, inputs, summary) + secrets.notes(engine.requests())
     if known:
-        summary["evaluation"] = _evaluation(engine.alerts, episodes, tally, known)
+        summary["evaluation"] = _evaluation(engine, episodes, known)
     if state is not None:
         _save_state(state, engine)
     _write(out, engine.alerts, episodes, summary)
@@ -158,21 +169,14 @@ def _decoded(
         tally.no_key += decoded.no_key
         tally.rejected.update(r.reason for r in decoded.rejected)
         letters.append(decoded.rejected)
-        _count(tally, decoded.batch)
+        _note_times(tally, decoded.batch)
         yield decoded.batch
 
 
-def _count(tally: Tally, batch: EventBatch) -> None:
-    if not len(batch):
-        return
-    tally.first_us = min(tally.first_us, int(batch.ts_us.min()))
-    tally.last_us = max(tally.last_us, int(batch.ts_us.max()))
-    pairs, counts = np.unique(
-        np.stack([batch.key_hi, batch.key_lo], axis=1), axis=0, return_counts=True
-    )
-    for (hi, lo), n in zip(pairs.tolist(), counts.tolist(), strict=True):
-        if hi or lo:
-            tally.requests[batch.names.keys[hi << 64 | lo].text] += n
+def _note_times(tally: Tally, batch: EventBatch) -> None:
+    if len(batch):
+        tally.first_us = min(tally.first_us, int(batch.ts_us.min()))
+        tally.last_us = max(tally.last_us, int(batch.ts_us.max()))
 
 
 def _summary(
@@ -212,30 +216,19 @@ def _notes(
     config: Config, engine: Engine, inputs: Sequence[InputFile], summary: dict[str, Any]
 ) -> list[str]:
     n = config.detection.false_alerts_per_week
-    notes = [
-        f"Shipped thresholds and a cap of {n:g} false alerts a week (times 1.2) were used:"
-        " a budget fitted to your own traffic needs more history than one replay holds."
-    ]
+    notes = [SHIPPED_NOTE.format(n)]
     if summary["span_days"] < 3:
-        notes.append(
-            "The log is shorter than three days: every key is new, so thresholds are raised."
-        )
+        notes.append(SHORT_NOTE)
     if engine.fleet.held_back:
-        notes.append(
-            f"{engine.fleet.held_back} episodes crossed the threshold and were held back by the"
-            " cap; they are in episodes.ndjson."
-        )
+        notes.append(HELD_BACK_NOTE.format(engine.fleet.held_back))
     return notes + [f.damage for f in inputs if f.damage]
 
 
 def _evaluation(
-    alerts: Sequence[Episode],
-    episodes: Sequence[Episode],
-    tally: Tally,
-    labels: Sequence[Label],
+    engine: Engine, episodes: Sequence[Episode], labels: Sequence[Label]
 ) -> dict[str, Any]:
-    judged = judge_alerts([a.to_record() for a in alerts], labels)
-    ranking = rank_keys([e.to_record() for e in episodes], tally.requests, labels)
+    judged = judge_alerts([a.to_record() for a in engine.alerts], labels)
+    ranking = rank_keys([e.to_record() for e in episodes], engine.requests(), labels)
     return {
         "attacks": len(judged.attacks),
         "caught": judged.caught,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import secrets
 from collections.abc import Iterable
@@ -12,9 +11,13 @@ from pathlib import Path
 from detector.config import Config
 from detector.core.errors import UsageError
 from detector.decode import DecodeSettings
+from detector.decode.seed import PUBLIC_SEED, seed_of
 
 PEPPER_FILE = "pepper"
-PUBLIC_SEED = b"keywatch replay: a public seed, equal results on any machine"
+PEPPER_NOTE = (
+    "The log holds raw API keys: they were replaced by fingerprints under a new pepper, kept in"
+    " {0} beside this file (mode 0600)."
+)
 
 
 @dataclass(slots=True)
@@ -63,12 +66,4 @@ class ReplaySecrets:
                 file.write(self.pepper)
         except OSError as e:
             raise UsageError(f"cannot write {self.made_file}: {e.strerror}") from e
-        return [
-            f"The log holds raw API keys: they were replaced by fingerprints under a new pepper,"
-            f" kept in {self.made_file.name} beside this file (mode 0600)."
-        ]
-
-
-def seed_of(pepper: bytes) -> bytes:
-    """The hash seed that belongs to a pepper: one secret to configure, two uses apart."""
-    return hmac.digest(pepper, b"keywatch hash seed", "sha256")
+        return [PEPPER_NOTE.format(self.made_file.name)]

@@ -107,7 +107,7 @@ def test_a_whole_entry(tmp_path):
     [
         (b"{", "the line is not valid JSON"),
         (b"[" * 100_000, "longer than"),
-        (b"[" * 60_000, "the line is not valid JSON"),
+        (b"{" * 60_000, "the line is not valid JSON"),
         (b'{"key":"\xff"}', "the line is not valid UTF-8"),
         (b"[]", "expected `object`, got `array`"),
         (b"{}", "missing required field `key`"),

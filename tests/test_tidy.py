@@ -84,7 +84,7 @@ def within(name: str, prefixes: set[str]) -> bool:
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_imports_point_the_right_way(path):
-    """models -> core -> decode, sources, sinks, stores; replay never a live sink."""
+    """Models -> core -> decode, sources, sinks, stores; replay never a live sink."""
     name = module_name(path)
     for part, allowed in ALLOWED.items():
         if within(name, {part}):
@@ -98,7 +98,7 @@ def test_imports_point_the_right_way(path):
     "path", [p for p in SOURCES if within(module_name(p), set(PURE))], ids=module_name
 )
 def test_pure_code_touches_nothing(path):
-    """models and detector.core import no clock, file, network, log or randomness."""
+    """Models and detector.core import no clock, file, network, log or randomness."""
     if module_name(path) in PURE_EXCEPTIONS:
         return
     wrong = {i for i in imports(parsed(path)) if i.split(".")[0] in IMPURE_MODULES}

@@ -147,6 +147,11 @@ class Shard:
         closed = self._book.take_closed(np.iinfo(np.int64).max)
         return closed + self._book.map_open(now)
 
+    def requests(self) -> list[tuple[str, int]]:
+        """Events of each key, those that were too late included, in order of appearance."""
+        counts = self._state.keys["ordinal"][: self.n_keys].tolist()
+        return [(name.text, n) for name, n in zip(self._names, counts, strict=True)]
+
     def to_state(self) -> bytes:
         """The whole state as bytes; see ``core.codec``."""
         return codec.encode(self._state, self._names, self._texts, self._book)

@@ -36,7 +36,7 @@ _ROBOT = re.compile(
     r"([A-Za-z][\w .-]{0,40}?(?:bot|crawler|spider|slurp)\w*)(?:/v?(\d+))?", re.IGNORECASE
 )
 _COMPATIBLE = re.compile(r"compatible; ([A-Za-z][\w.-]*)(?:/v?(\d+))?")
-_PRODUCT = re.compile(r"([^\s/;,()]+)(?:/[vV]?(\d+))?")
+_PRODUCT = re.compile(r"([^\s/;,()]+)(?:/(?:[vV]?(\d+))?[^\s;,()]*)?")
 _ENGINES = {"Mozilla", "AppleWebKit", "Gecko", "KHTML", "Mobile", "Safari", "Version", "like"}
 _PART = re.compile(r"[A-Za-z0-9]+")
 

@@ -71,6 +71,8 @@ class DeadLetterFile:
 def _lines(path: Path) -> tuple[int, bool]:
     """How many lines a file has, and whether its last one is ended."""
     count, last = 0, b"\n"
+    if not path.is_file():  # a device or a pipe has no end to read to
+        return 0, True
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             count += block.count(b"\n")

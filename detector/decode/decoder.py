@@ -45,9 +45,8 @@ def _units(records: RecordBatch, settings: DecodeSettings) -> _Units:
         for row in large.tolist():
             values[row] = b""
     index = np.zeros(n, np.int16)
-    places = Places(
-        records.source, records.partition, records.offsets, index, sizes, records.timestamp_ms
-    )
+    broker_ms = np.array(records.timestamp_ms, np.int64)  # a copy: one kernel for all callers
+    places = Places(records.source, records.partition, records.offsets, index, sizes, broker_ms)
     return _Units(values, lengths, places, fault)
 
 

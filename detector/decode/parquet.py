@@ -123,7 +123,7 @@ def _texts(rows: Rows, field: int, column: Any) -> None:
     lengths[is_dash[data[starts[is_dash]] == ord("-")]] = 0
     rows.cells[:, field, 0] = starts + len(rows.buf)
     rows.cells[:, field, 1] = lengths
-    rows.buf = np.concatenate([rows.buf, data, np.frombuffer(PAD, np.uint8)])
+    rows.append(np.concatenate([data, np.frombuffer(PAD, np.uint8)]))
 
 
 def _spans(column: Any) -> tuple[Any, I64, I64]:

@@ -33,6 +33,11 @@ class Rows:
         """N events without any value yet."""
         return cls(buf, np.zeros((n, N_FIELDS, 2), np.int64), np.zeros(n, np.int16))
 
+    def append(self, tail: U8) -> None:
+        """Makes the buffer longer. ``tail`` ends with ``PAD``."""
+        self.buf = np.concatenate([self.buf, tail])
+        self.buf.flags.writeable = False  # as every other buffer: one kernel serves all
+
     def value(self, row: int, field: int) -> bytes:
         """The bytes of one field; empty for a missing one."""
         first, n = self.cells[row, field].tolist()
@@ -59,5 +64,4 @@ class Extra:
     def close(self) -> None:
         """Makes the values part of the rows' buffer."""
         if self._bytes:
-            tail = np.frombuffer(bytes(self._bytes) + PAD, np.uint8)
-            self._rows.buf = np.concatenate([self._rows.buf, tail])
+            self._rows.append(np.frombuffer(bytes(self._bytes) + PAD, np.uint8))

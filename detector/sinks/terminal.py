@@ -56,7 +56,7 @@ def render(alert: dict[str, Any]) -> Text:
     text.append(f" {headline(alert)} ", style=_STYLES.get(alert["severity"], "bold"))
     text.append(f"  {safe(alert['key'])}", style="bold")
     text.append(f"  owner {safe(alert['owner'])}\n" if alert.get("owner") else "\n")
-    score = f"score {number(alert['score'])} (alerts from {number(alert['threshold'])})"
+    score = f"score {alert['score']:.1f} (alerts from {alert['threshold']:.1f})"
     leaked = f"{alert['requests_leaked']:,} requests, {size(alert['bytes_leaked'])} leaked"
     text.append(f"   {when(alert['alerted_at'])}  {score}, {rarity(alert)}; {leaked}\n")
     for reason in alert["reasons"][:_REASONS_MAX]:

@@ -31,17 +31,17 @@ def advice(alert: dict[str, Any]) -> str:
 
 
 def rarity(alert: dict[str, Any]) -> str:
-    """How often chance alone would produce such an alert.
+    """How often a score this high has been seen on this fleet so far.
 
     >>> rarity({"return_period_days": 90.4}), rarity({"return_period_days": None})
-    ('by chance about once in 90 days', 'not known yet (too little history)')
+    ('about once in 90 days on this fleet', 'not known yet (too little history)')
     """
     days = alert.get("return_period_days")
     if days is None:
         return "not known yet (too little history)"
     if days >= 3650:
-        return "by chance less than once in 10 years"
-    return f"by chance about once in {number(days)} day{'' if number(days) == '1' else 's'}"
+        return "less than once in 10 years on this fleet"
+    return f"about once in {number(days)} day{'' if number(days) == '1' else 's'} on this fleet"
 
 
 def number(value: float) -> str:

@@ -77,14 +77,16 @@ def lasting(span_s: float) -> str:
 
 
 def rarity(days: float | None) -> str:
-    """How often this would be seen without an attack."""
+    """How often a score this high has been seen on this fleet so far."""
     if days is None:
         return "not known yet: too little history"
     if days >= 3650:
-        return "less than once in 10 years by chance"
+        return "less than once in 10 years on this fleet"
     if days < 1:
-        return f"about {1 / max(days, 1e-3):,.0f} times a day by chance"
-    return f"about once in {'1 day' if number(days) == '1' else number(days) + ' days'} by chance"
+        return f"about {1 / max(days, 1e-3):,.0f} times a day on this fleet"
+    return (
+        f"about once in {'1 day' if number(days) == '1' else number(days) + ' days'} on this fleet"
+    )
 
 
 def story(alert: Mapping[str, Any], final: Mapping[str, Any]) -> list[str]:

@@ -113,7 +113,7 @@ def test_growing_tables_changes_nothing():
 
 
 def test_counters_account_for_every_event(whole):
-    """events = folded + no_key + late + failed authentication + over the key cap."""
+    """Events are folded, or no_key, late, failed authentication, or over the key cap."""
     shard = Shard(ShardSettings(keys_max=5))
     shard.fold(LOG)
     counters = shard.counters

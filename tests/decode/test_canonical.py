@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from detector.core.events import AUTH_FAILED, AUTH_OK, AUTH_UNKNOWN, EventBatch
 from detector.decode import decoder as decoder_module
 from detector.decode import faults, make_decoder
+from detector.decode.key_names import fingerprint
 
-from .helpers import TS, TS_US, decode, event, one, reasons, records, same, settings, shown
+from .helpers import PEPPER, TS, TS_US, decode, event, one, reasons, records, same, settings, shown
 
 
 def test_a_whole_event():
@@ -89,7 +90,7 @@ def test_everything_but_ts_may_be_missing(nothing):
         ({"bytes": 10**30}, "size_bytes", 1 << 50),
         ({"bytes": "1e3"}, "size_bytes", 1000),
         ({"key_id": 12345}, "key", "12345"),
-        ({"key_id": "-", "api_key": "raw"}, "key", "fp_9f0ef0ba7a52c2f5"),
+        ({"key_id": "-", "api_key": "raw"}, "key", fingerprint(b"raw", PEPPER)),
         ({"path": "/x"}, "route", "- /x"),
         ({"path": "/x", "method": "PROPFIND"}, "route", "PROPFIND /x"),
         ({"path": "/x", "method": "a b"}, "route", "OTHER /x"),

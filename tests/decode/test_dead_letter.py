@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_a_torn_last_line_does_not_swallow_the_next(tmp_path):
 
 def test_a_full_disk_does_not_stop_the_stream():
     """/dev/full: nothing is written, everything is counted as dropped."""
-    with DeadLetterFile(__import__("pathlib").Path("/dev/full"), 10) as letters:
+    with DeadLetterFile(Path("/dev/full"), 10) as letters:
         letters.append(refusals(2))
         assert (letters.written, letters.dropped) == (0, 2)
 

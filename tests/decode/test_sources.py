@@ -159,7 +159,8 @@ def test_all_spellings_of_an_ipv6_address_are_one_network(address, compressed):
         ("Mozilla/5.0 (Windows NT 10.0; Trident/7.0; rv:11.0) like Gecko", "IE/11"),
         ("Mozilla/5.0 (Windows NT; en-US) WindowsPowerShell/5.1.19041", "WindowsPowerShell/5"),
         ("Mozilla/5.0", "Mozilla"),
-        ("x" * 200 + "/3", "x" * 62 + "/3"),
+        ("x" * 200 + "/3", "{id}/3"),
+        ("ab-" * 100 + "/3", ("ab-" * 100)[:62] + "/3"),
         ("evil\x1b]0;pwned\x07/1", "evil]0"),
         ("<!channel>/1", "<!channel>/1"),
         ("/", "/"),
@@ -168,7 +169,7 @@ def test_all_spellings_of_an_ipv6_address_are_one_network(address, compressed):
     ],
 )
 def test_clients(agent, client):
-    """Product and major version; browsers by family; robots by name; nothing that steers a display."""
+    """Product and major version; browsers by family; robots by name; printable text."""
     assert client_of(agent) == client
     assert one(user_agent=agent)["client"] == (client or None)
 

@@ -226,3 +226,19 @@ def test_manual_clock_only_goes_forward():
     assert clock() == 7
     with pytest.raises(ValueError, match="back"):
         clock.advance(-1)
+
+
+def test_the_hash_seed_belongs_to_the_state():
+    """Made once and kept without a pepper; with one it follows it, and another is refused."""
+    from detector.assembly import hash_seed
+
+    store = MemoryStore()
+    seed = hash_seed(store, None)
+    assert len(seed) == 32
+    assert hash_seed(store, None) == seed != hash_seed(MemoryStore(), None)
+    peppered = MemoryStore()
+    assert hash_seed(peppered, b"one") == hash_seed(MemoryStore(), b"one")
+    for other in (b"two", None):
+        with pytest.raises(ConfigError, match=r"another decode\.pepper"):
+            hash_seed(peppered, other)
+    assert b"one" not in b"".join(peppered.get(k) or b"" for k in peppered.list(""))

@@ -71,7 +71,7 @@ def test_the_reference_is_worth_comparing(reference):
     """Alerts, closed episodes and several snapshots happen, and every crash point is passed."""
     (alerts, episodes, _, offsets), seen = reference
     assert {a["key"] for a in alerts} >= {"key0", "key1"}
-    assert episodes
+    assert {e["alert_id"] for e in episodes if e["alerted_at"]} == {a["alert_id"] for a in alerts}
     assert sum(offsets.values()) == len(LOG)
     assert seen["run.after_snapshot"] >= 4
     assert not set(POINTS) - set(seen)

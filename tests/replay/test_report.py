@@ -167,7 +167,7 @@ def test_says_what_happened():
         "0.01",
         "7 suspicious requests",
         "by the end of the episode it was 31",
-        "about once in 30 days by chance",
+        "about once in 30 days on this fleet",
         "Revoke the key",
         "Simulated, nothing was sent",
         "980",

@@ -58,7 +58,7 @@ def _notification(alert: dict[str, Any]) -> str:
 
 
 def _fields(alert: dict[str, Any]) -> list[dict[str, Any]]:
-    score = f"{number(alert['score'])} (alerts from {number(alert['threshold'])})"
+    score = f"{alert['score']:.1f} (alerts from {alert['threshold']:.1f})"
     pairs = (
         ("Key", inert(alert["key"])),
         ("Owner", inert(alert["owner"]) if alert.get("owner") else "unknown"),
