@@ -134,8 +134,7 @@ def replay_files(
     summary = _summary(tally, engine, episodes, elapsed_s)
     summary["inputs"] = [f.path.name for f in inputs]
     summary["notes"] = _notes(config, engine, inputs, summary) + secrets.notes(engine.requests())
-    if known:
-        summary["evaluation"] = _evaluation(engine, episodes, known)
+    summary["evaluation"] = _evaluation(engine, episodes, known) if known else None
     if state is not None:
         _save_state(state, engine)
     _write(out, engine.alerts, episodes, summary)

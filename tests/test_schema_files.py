@@ -142,6 +142,10 @@ def test_what_is_not_the_contract_is_not_valid(damage):
 
 
 SUMMARY = {
+    "messages": 10,
+    "held_back": 0,
+    "auth_failed": 0,
+    "inputs": ["access.ndjson"],
     "lines": 110,
     "accepted": 90,
     "no_key": 10,
@@ -151,13 +155,14 @@ SUMMARY = {
     "hard_alerts": 0,
     "episodes": 2,
     "late": 0,
-    "first_ts": "2026-09-21T14:13:20Z",
-    "last_ts": "2026-09-22T14:13:20.5Z".replace(".5", ".500000"),
+    "first_event": "2026-09-21T14:13:20Z",
+    "last_event": "2026-09-22T14:13:20.5Z".replace(".5", ".500000"),
     "span_days": 1.0,
     "events_per_s": 123456.7,
     "bytes_per_key": 812.5,
     "state_digest": "00ff",
     "thresholds": {"stolen": 13.5, "abused": 11.25},
+    "evaluation": None,
     "notes": ["shipped thresholds are in force"],
 }
 
@@ -166,7 +171,7 @@ def test_a_summary_is_valid_also_of_an_empty_log():
     """No event: no times, no bytes per key."""
     check("summary", SUMMARY)
     empty = dict.fromkeys(("lines", "accepted", "no_key", "keys", "episodes"), 0)
-    nothing = {"first_ts": None, "last_ts": None, "span_days": 0, "bytes_per_key": None}
+    nothing = {"first_event": None, "last_event": None, "span_days": 0, "bytes_per_key": None}
     check("summary", {**SUMMARY, **empty, **nothing, "rejected": {}})
     with pytest.raises(ValidationError):
         check("summary", {**SUMMARY, "rejected": {"whatever": 1}})

@@ -23,6 +23,7 @@ ALLOWED = {
         "detector.stores",
         "detector.config",
         "detector.safe_text",
+        "detector.journal",
     },
     "replay": {
         "replay",
@@ -33,6 +34,7 @@ ALLOWED = {
         "detector.config",
         "detector.registry",
         "detector.safe_text",
+        "detector.journal",
     },
 }
 PURE = ("models", "detector.core")

@@ -8,7 +8,6 @@ import numpy as np
 
 from detector.core.events import I16, I64, U64, Decoded, EventBatch, Names, Rejected
 from detector.decode import faults, kernels
-from detector.decode.kernel_path import IDENT_SCRATCH_BYTES, ROUTE_SCRATCH_BYTES
 from detector.decode.key_names import KeyNames
 from detector.decode.names import ClientNames, NetworkNames, RouteNames
 from detector.decode.rows import TS, Rows
@@ -42,7 +41,7 @@ class ColumnMaker:
         self._routes = RouteNames(settings)
         self._clients = ClientNames(settings)
         self._networks = NetworkNames(settings)
-        self._scratch = np.empty(ROUTE_SCRATCH_BYTES + IDENT_SCRATCH_BYTES, np.uint8)
+        self._scratch = np.empty(kernels.SCRATCH_BYTES, np.uint8)
         self.clamped_late = 0
         self.clamped_future = 0
 

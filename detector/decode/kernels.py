@@ -20,6 +20,7 @@ from detector.decode.faults import (
     TS_RANGE,
 )
 from detector.decode.kernel_path import (
+    IDENT_SCRATCH_BYTES,
     ROUTE_SCRATCH_BYTES,
     write_method,
     write_route,
@@ -49,6 +50,8 @@ I32 = npt.NDArray[np.int32]
 
 STATUS_MIN, STATUS_MAX = 100, 999
 SIZE_BYTES_MAX = 1 << 50  # a petabyte; clipped, so that no sum over a key overflows
+
+SCRATCH_BYTES = ROUTE_SCRATCH_BYTES + IDENT_SCRATCH_BYTES
 
 # Rows of the table of hash keys: one purpose each, in the order in which kernels count on it.
 PURPOSES = ("route", "ident", "agent", "address", "key", "raw-key", "owner", "credential")
@@ -154,27 +157,30 @@ def _write_row_route(base: int, cells: I64, i: int, out: int, ids: int) -> tuple
     return at - out, ids_end - ids
 
 
-@njit
-def row_route(buf: U8, cells: I64, row: int, out: U8, ids: U8) -> tuple[int, int]:
-    """Writes one row's route text to ``out`` and its identifiers to ``ids``; their lengths."""
-    return _write_row_route(
-        np.int64(buf.ctypes.data),
-        cells,
-        row,
-        np.int64(out.ctypes.data),
-        np.int64(ids.ctypes.data),
+def route_text(buf: U8, cells: I64) -> tuple[bytes, bytes]:
+    """Route text and identifiers (each ended by a NUL) of one row's cells; empty for none."""
+    scratch, none = np.empty(SCRATCH_BYTES, np.uint8), np.zeros(1, np.uint64)
+    n, n_ids = hash_routes(
+        buf, cells[None], np.zeros(1, np.int16), np.zeros((2, 2), np.uint64), scratch, none, none
     )
+    ids = scratch[ROUTE_SCRATCH_BYTES:]
+    return scratch[:n].tobytes(), ids[:n_ids].tobytes()
 
 
 @njit
 def hash_routes(
     buf: U8, cells: I64, fault: I16, keys: U64, scratch: U8, route: U64, ident: U64
-) -> None:
-    """Hashes of route texts and of cut-out identifiers."""
+) -> tuple[int, int]:
+    """Hashes of route texts and of cut-out identifiers.
+
+    ``scratch`` then still holds those of the last row, the identifiers from
+    ``ROUTE_SCRATCH_BYTES`` on; their lengths are returned.
+    """
     base = np.int64(buf.ctypes.data)
     out = np.int64(scratch.ctypes.data)
     ids = out + ROUTE_SCRATCH_BYTES
     route0, route1, ident0, ident1 = keys[0, 0], keys[0, 1], keys[1, 0], keys[1, 1]
+    n = n_ids = 0
     for i in range(len(fault)):
         if fault[i] != OK:
             continue
@@ -183,6 +189,7 @@ def hash_routes(
             route[i] = sip64(out, n, route0, route1)
         if n_ids > 0:
             ident[i] = sip64(ids, n_ids, ident0, ident1)
+    return n, n_ids
 
 
 @njit

@@ -12,7 +12,6 @@ from detector.decode import kernels
 from detector.decode.address import network_of
 from detector.decode.client import AGENT_BYTES_MAX, client_of
 from detector.decode.intern import VALUES_MAX, Growing, Interner
-from detector.decode.kernel_path import IDENT_SCRATCH_BYTES, ROUTE_SCRATCH_BYTES
 from detector.decode.rows import SOURCE_IP, USER_AGENT, Rows
 from detector.decode.settings import DecodeSettings
 from detector.decode.siphash import derive, hash_text
@@ -35,8 +34,6 @@ class RouteNames:
         self._interner = Interner(VALUES_MAX)
         self._areas = Growing()
         self._texts: list[tuple[str, str]] = []
-        self._route = np.empty(ROUTE_SCRATCH_BYTES, np.uint8)
-        self._ids = np.empty(IDENT_SCRATCH_BYTES, np.uint8)
 
     def columns(self, rows: Rows, route: U64) -> tuple[Values, Values]:
         """Routes and areas."""
@@ -44,9 +41,13 @@ class RouteNames:
         if found.is_fresh:
             self._texts = []
             self._areas.reset()
-        texts = [self._text(rows, row) for row in found.new_rows.tolist()]
-        self._texts += [(text, area_of(text)) for text in texts]
-        self._areas.extend([hash_text(area_of(text), self._area_key) for text in texts])
+        texts = [
+            kernels.route_text(rows.buf, rows.cells[row])[0].decode()
+            for row in found.new_rows.tolist()
+        ]
+        new = [(text, area_of(text)) for text in texts]
+        self._texts += new
+        self._areas.extend([hash_text(area, self._area_key) for _, area in new])
         area = self._areas.at(found.ids)
         routes: dict[int, str] = {}
         areas: dict[int, str] = {}
@@ -57,10 +58,6 @@ class RouteNames:
         for number, route_hash, area_hash in cells:
             routes[route_hash], areas[area_hash] = self._texts[number]
         return Values(route, routes), Values(area, areas)
-
-    def _text(self, rows: Rows, row: int) -> str:
-        n, _ = kernels.row_route(rows.buf, rows.cells, row, self._route, self._ids)
-        return self._route[:n].tobytes().decode()
 
 
 class ClientNames:

@@ -31,8 +31,8 @@ def event(**fields) -> bytes:
     return json.dumps({"ts": TS} | fields).encode()
 
 
-def decode(*values, format="canonical", timestamp_ms=-1, **changes) -> Decoded:
-    decoder = make_decoder(format, settings(**changes))
+def decode(*values, form="canonical", timestamp_ms=-1, **changes) -> Decoded:
+    decoder = make_decoder(form, settings(**changes))
     return decoder.decode(records(values, timestamp_ms=timestamp_ms))
 
 

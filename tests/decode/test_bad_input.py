@@ -85,7 +85,7 @@ def test_a_too_long_message_is_not_read():
     value = event(key_id="k" * 100)
     assert reasons(decode(value, value_bytes_max=len(value) - 1)) == ["too_large"]
     assert reasons(decode(value, value_bytes_max=len(value))) == []
-    assert reasons(decode(b"\xff" * 50, value_bytes_max=49, format="combined")) == ["too_large"]
+    assert reasons(decode(b"\xff" * 50, value_bytes_max=49, form="combined")) == ["too_large"]
 
 
 def test_all_names_stay_short():
@@ -135,8 +135,8 @@ def test_every_fault_has_a_reason_of_the_list_and_no_content():
 @given(
     st.lists(st.binary(max_size=60), max_size=6), st.sampled_from(["auto", "canonical", "combined"])
 )
-def test_no_bytes_raise(values, format):
-    """Any bytes in any format: lines = accepted + rejected (arrays of garbage aside)."""
-    decoded = decode(*values, format=format)
+def test_no_bytes_raise(values, form):
+    """Any bytes in any form: lines = accepted + rejected (arrays of garbage aside)."""
+    decoded = decode(*values, form=form)
     if not any(b"[" in v for v in values):
         assert len(decoded.batch) + len(decoded.rejected) == len(values)

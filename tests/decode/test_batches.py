@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import settings as run
 from hypothesis import strategies as st
 
 from detector.core.events import EventBatch
-from detector.decode import make_decoder
+from detector.decode import kernels, make_decoder
 
 from .helpers import TS_US, decode, event, records, same, settings
 
@@ -35,18 +37,30 @@ VALUES = st.one_of(
     st.sets(st.integers(1, 13)),
     st.sampled_from(["auto", "canonical"]),
 )
-def test_results_do_not_depend_on_batch_boundaries(values, cuts, format):
+def test_results_do_not_depend_on_batch_boundaries(values, cuts, form):
     """Any split gives the same columns, names, refusals and counts as one batch."""
-    whole = decode(*values, format=format)
-    decoder = make_decoder(format, settings())
+    whole = decode(*values, form=form)
+    decoder = make_decoder(form, settings())
     bounds = [0, *sorted(c for c in cuts if c < len(values)), len(values)]
-    parts = [
-        decoder.decode(records(values[a:b], first=a))
-        for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
+    parts = [decoder.decode(records(values[a:b], first=a)) for a, b in pairwise(bounds)]
     assert same(EventBatch.concat([p.batch for p in parts]), whole.batch)
     assert [r for p in parts for r in p.rejected] == list(whole.rejected)
     assert sum(p.no_key for p in parts) == whole.no_key
+
+
+def test_one_compiled_kernel_serves_all_callers():
+    """Fast and slow rows, arrays, read-only inputs, lines: no kernel is compiled twice.
+
+    A second version of each would double the time of a first start.
+    """
+    values = [event(key_id="k"), event(x={}), b"[" + event() + b"]", event(source_ip="a,b")]
+    for form in ("canonical", "auto", "combined"):
+        batch = records(values)
+        batch.timestamp_ms.flags.writeable = batch.offsets.flags.writeable = False
+        make_decoder(form, settings()).decode(batch)
+    compiled = [k for k in vars(kernels).values() if hasattr(k, "signatures")]
+    assert len(compiled) > 8
+    assert {k.py_func.__name__: len(k.signatures) for k in compiled if len(k.signatures) > 1} == {}
 
 
 def clamped(ts_us: int, **changes) -> tuple[int, int, int]:

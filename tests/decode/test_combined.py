@@ -35,7 +35,7 @@ def line(**changes) -> bytes:
 
 
 def combined(*values, **changes):
-    return decode(*values, format="combined", **changes)
+    return decode(*values, form="combined", **changes)
 
 
 def test_a_whole_line():

@@ -113,14 +113,14 @@ def test_a_raw_key_is_in_no_output(tmp_path, capsys):
         b'{"ts":"%s","api_key":"%s","x":NaN}' % (TS.encode(), CANARY.encode()),
     ]
     path = tmp_path / "dead.ndjson"
-    for format in ("canonical", "auto", "combined"):
-        decoder = make_decoder(format, settings())
+    for form in ("canonical", "auto", "combined"):
+        decoder = make_decoder(form, settings())
         decoded = decoder.decode(records(values))
         with DeadLetterFile(path, 100) as letters:
             letters.append(decoded.rejected)
         seen = [repr(decoded), repr(decoder), repr(vars(decoder)), repr(decoder.maker)]
-        for batch_column in decoded.batch.COLUMNS:
-            seen.append(getattr(decoded.batch, batch_column).tobytes().decode("latin-1"))
+        columns = [getattr(decoded.batch, name) for name in decoded.batch.COLUMNS]
+        seen += [column.tobytes().decode("latin-1") for column in columns]
         for text in (*seen, path.read_text(), *capsys.readouterr()):
             assert CANARY not in text
             assert CANARY[:12] not in text

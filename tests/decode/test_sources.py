@@ -113,6 +113,13 @@ def test_all_spellings_of_an_ipv6_address_are_one_network(address, compressed):
     assert ip_address(str(address)) == address
 
 
+WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
+WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
+LINUX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)"
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"
+GOOGLEBOT = "(compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+
 @pytest.mark.parametrize(
     ("agent", "client"),
     [
@@ -130,32 +137,13 @@ def test_all_spellings_of_an_ipv6_address_are_one_network(address, compressed):
         ("[S3Console/0.4, aws-internal/3]", "S3Console/0"),
         ("Googlebot/2.1 (+http://www.google.com/bot.html)", "Googlebot/2"),
         ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Googlebot/2"),
-        (
-            "Mozilla/5.0 (Linux; Android 6.0.1) AppleWebKit/537.36 (KHTML, like Gecko) "
-            "Chrome/156.0.0.0 Mobile Safari/537.36 (compatible; Googlebot/2.1; +http://x)",
-            "Googlebot/2",
-        ),
-        (
-            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-            "Chrome/156.0.0.0 Safari/537.36",
-            "Chrome/156",
-        ),
-        (
-            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 "
-            "Safari/537.36 Edg/156.0.1",
-            "Edge/156",
-        ),
-        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox/140"),
-        (
-            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-            "Version/18.1 Safari/605.1.15",
-            "Safari/18",
-        ),
-        (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 "
-            "(KHTML, like Gecko) CriOS/156.0 Mobile/15E148 Safari/604.1",
-            "Chrome/156",
-        ),
+        (f"{LINUX} {WEBKIT} Chrome/156.0.0.0 Mobile Safari/537.36 {GOOGLEBOT}", "Googlebot/2"),
+        (f"{WINDOWS} {WEBKIT} Chrome/156.0.0.0 Safari/537.36", "Chrome/156"),
+        (f"{WINDOWS} {WEBKIT} Chrome/156.0.0.0 Safari/537.36 Edg/156.0.1", "Edge/156"),
+        (f"{WINDOWS} {WEBKIT} Chrome/156.0.0.0 Safari/537.36 OPR/120.0", "Opera/120"),
+        (f"{LINUX} Gecko/20100101 Firefox/140.0", "Firefox/140"),
+        (f"{MAC} {WEBKIT} Version/18.1 Safari/605.1.15", "Safari/18"),
+        (f"{MAC} {WEBKIT} CriOS/156.0 Mobile/15E148 Safari/604.1", "Chrome/156"),
         ("Mozilla/5.0 (Windows NT 10.0; Trident/7.0; rv:11.0) like Gecko", "IE/11"),
         ("Mozilla/5.0 (Windows NT; en-US) WindowsPowerShell/5.1.19041", "WindowsPowerShell/5"),
         ("Mozilla/5.0", "Mozilla"),

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from detector.decode import kernels
 from detector.decode.bytes import PAD
-from detector.decode.kernel_path import IDENT_SCRATCH_BYTES, ROUTE_SCRATCH_BYTES
 from detector.decode.rows import METHOD, PATH, ROUTE, Extra, Rows
 from detector.decode.template import area_of, method_name, path_template, route_template
 
@@ -142,10 +141,8 @@ def by_kernel(path: bytes = b"", route: bytes = b"", method: bytes = b"GET") -> 
         if value:
             extra.put(0, field, value)
     extra.close()
-    out = np.empty(ROUTE_SCRATCH_BYTES, np.uint8)
-    ids = np.empty(IDENT_SCRATCH_BYTES, np.uint8)
-    n, n_ids = kernels.row_route(rows.buf, rows.cells, 0, out, ids)
-    return out[:n].tobytes().decode(), ids[:n_ids].tobytes()
+    text, identifiers = kernels.route_text(rows.buf, rows.cells[0])
+    return text.decode(), identifiers
 
 
 WORDS = st.sampled_from(

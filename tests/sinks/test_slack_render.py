@@ -132,7 +132,7 @@ def test_the_message_says_what_a_tired_engineer_needs():
     for part in (
         "HIGH: API key looks stolen - acme_billing",
         "Owner\nAcme Billing",
-        "Score\n42.0 (alerts from 18.0)",
+        "Score\n42.1 (alerts from 18.0)",
         "How rare\nabout once in 90 days on this fleet",
         "Requests leaked\n310",
         "Data leaked\n5.2 MB",

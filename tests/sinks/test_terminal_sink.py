@@ -28,7 +28,7 @@ def test_an_alert_names_key_reasons_source_and_what_to_do():
         "HIGH: API key looks stolen",
         "acme_billing",
         "owner Acme Billing",
-        "score 42.0 (alerts from 18.0)",
+        "score 42.1 (alerts from 18.0)",
         "once in 90 days",
         "310 requests, 5.2 MB leaked",
         "new network",
