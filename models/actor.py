@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from river.base import AnomalyDetector
 
-from models._jit import njit
+from models._jit import kernel
 from models.clock import CELLS_PER_DAY, cell_of
 from models.volume import llr
 
@@ -62,7 +62,7 @@ ACTOR = np.dtype(
 )
 
 
-@njit
+@kernel
 def established(cells: int, days: int, age_cells: int, key_cells: int) -> float:
     """Degree in [0, 1] to which a value belongs to the key.
 
@@ -74,7 +74,7 @@ def established(cells: int, days: int, age_cells: int, key_cells: int) -> float:
     return min(1.0, cells / (ESTABLISHED_SHARE * max(1, key_cells)))
 
 
-@njit
+@kernel
 def volume_evidence(count: float, usual: float) -> float:
     """Nats for "eight times what a new source of this key usually takes in a cell".
 
@@ -86,7 +86,7 @@ def volume_evidence(count: float, usual: float) -> float:
     return min(max(llr(count, usual, SIZE, RHO), 0.0), VOLUME_MAX)
 
 
-@njit
+@kernel
 def mix_step(foreign: bool, p0: float) -> float:
     """Nats of one request: to an area foreign to the key, or to one of its own.
 
@@ -98,13 +98,13 @@ def mix_step(foreign: bool, p0: float) -> float:
     return FOREIGN_TEMPER * log(ratio)
 
 
-@njit
+@kernel
 def mix_add(mix: float, step: float) -> float:
     """Adds a step within FOREIGN_RANGE."""
     return min(max(mix + step, FOREIGN_RANGE[0]), FOREIGN_RANGE[1])
 
 
-@njit
+@kernel
 def maturity(key_cells: int) -> float:
     """Share in [0, 1) of what is foreign to a key that counts: a young key explores.
 
@@ -114,7 +114,7 @@ def maturity(key_cells: int) -> float:
     return key_cells / (key_cells + MATURE_CELLS)
 
 
-@njit
+@kernel
 def alien(network_nats: float) -> float:
     """Share of an actor's own behaviour that counts, by how new its network is.
 
@@ -127,7 +127,7 @@ def alien(network_nats: float) -> float:
     return min(1.0, 0.5 + 0.25 * network_nats)
 
 
-@njit
+@kernel
 def switch_step(switches: float, pairs: float) -> float:
     """Nats of one switch back to an actor, given how often this key switches anyway.
 

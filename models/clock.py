@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from models._jit import njit
+from models._jit import kernel
 
 CELL_US = 900_000_000
 CELLS_PER_HOUR = 4
 CELLS_PER_DAY = 96
 
 
-@njit
+@kernel
 def cell_of(ts_us: int) -> int:
     """The cell an event time falls in.
 
@@ -19,19 +19,19 @@ def cell_of(ts_us: int) -> int:
     return ts_us // CELL_US
 
 
-@njit
+@kernel
 def hour_of(cell: int) -> int:
     """Hour of the day, 0 to 23, UTC."""
     return cell // CELLS_PER_HOUR % 24
 
 
-@njit
+@kernel
 def is_weekend(cell: int) -> int:
     """1 on Saturday and Sunday UTC, else 0 (day 0, 1970-01-01, was a Thursday)."""
     return 1 if (cell // CELLS_PER_DAY + 3) % 7 >= 5 else 0
 
 
-@njit
+@kernel
 def hour_visits(born_cell: int, cell: int, hour: int) -> int:
     """How many of the cells in ``[born_cell, cell)`` lie in ``hour`` of a day.
 
@@ -41,13 +41,13 @@ def hour_visits(born_cell: int, cell: int, hour: int) -> int:
     return _hour_visits_before(cell, hour) - _hour_visits_before(born_cell, hour)
 
 
-@njit
+@kernel
 def _hour_visits_before(cell: int, hour: int) -> int:
     rest = cell % CELLS_PER_DAY - hour * CELLS_PER_HOUR
     return cell // CELLS_PER_DAY * CELLS_PER_HOUR + min(CELLS_PER_HOUR, max(0, rest))
 
 
-@njit
+@kernel
 def decay(cells: float, half_life_cells: float) -> float:
     """Share that is left after ``cells``.
 
@@ -57,7 +57,7 @@ def decay(cells: float, half_life_cells: float) -> float:
     return 2.0 ** (-cells / half_life_cells)
 
 
-@njit
+@kernel
 def decayed_count(n: float, half_life_cells: float) -> float:
     """What n cells of weight 1, one after the other, have decayed to: a closed form.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from river.base import AnomalyDetector
 
-from models._jit import njit
+from models._jit import kernel
 from models.clock import CELLS_PER_DAY, cell_of, decay
 
 ALPHA = 3.0
@@ -23,7 +23,7 @@ HALF_LIFE_CELLS = 48.0  # 12 hours
 DORMANCY = np.dtype([("longest", "i4"), ("gap", "i4"), ("evidence", "f4")], align=True)
 
 
-@njit
+@kernel
 def surprise(gap_cells: float, longest_cells: float) -> float:
     """Nats of a gap beyond the longest so far.
 
@@ -34,7 +34,7 @@ def surprise(gap_cells: float, longest_cells: float) -> float:
     return min(EVIDENCE_MAX, ALPHA * log(gap_cells / floor)) if gap_cells > floor else 0.0
 
 
-@njit
+@kernel
 def commit(d: Any, cells: int, held: bool) -> None:
     """The key is seen again ``cells`` after its last active cell."""
     woken = surprise(float(cells), float(d.longest))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from river.base import AnomalyDetector
 
-from models._jit import njit
+from models._jit import kernel
 from models.clock import cell_of, decay
 
 WORDS = 16  # 64-bit words of both generations: 128 bytes a key, some 130 to 260 identifiers
@@ -41,13 +41,13 @@ ENUMERATION = np.dtype(
 )
 
 
-@njit
+@kernel
 def share(e: Any) -> float:
     """Usual share of identifiers new to the key, open cell excluded."""
     return (e.fresh + PRIOR_NEW * PRIOR_WEIGHT) / (e.total + PRIOR_WEIGHT)
 
 
-@njit
+@kernel
 def step(is_new: bool, usual: float) -> float:
     """Tempered nats of one identifier, new to the key or not.
 
@@ -63,7 +63,7 @@ def step(is_new: bool, usual: float) -> float:
     return TEMPER * (log(p1 / p0) if is_new else log((1.0 - p1) / (1.0 - p0)))
 
 
-@njit
+@kernel
 def _remember(seen: Any, e: Any, ident: int) -> bool:
     """Enters an identifier's hash; True when it was in neither generation."""
     word_a, bit_a = (ident >> np.uint64(6)) & np.uint64(HALF - 1), ident & np.uint64(63)
@@ -85,7 +85,7 @@ def _remember(seen: Any, e: Any, ident: int) -> bool:
     return not (young or old)
 
 
-@njit
+@kernel
 def observe(e: Any, seen: Any, ident: int) -> None:
     """Judges and counts one request that carries an identifier (a 64-bit hash)."""
     is_new = _remember(seen, e, np.uint64(ident))
@@ -95,7 +95,7 @@ def observe(e: Any, seen: Any, ident: int) -> None:
     e.evidence = min(max(value, 0.0), EVIDENCE_MAX)
 
 
-@njit
+@kernel
 def commit(e: Any, cells: int, held: bool) -> None:
     """Closes the open cell, ``cells`` later than it opened; learns unless held."""
     if not held:

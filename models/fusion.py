@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from river.base import AnomalyDetector
 
-from models._jit import njit
+from models._jit import kernel
 
 FAMILIES = (
     "new_network",
@@ -40,13 +40,13 @@ WEIGHTS = (
 QUANTUM = 1024.0  # scores are multiples of 2**-10 nats before anything compares them
 
 
-@njit
+@kernel
 def weighted(family: int, weights: Any, evidence: float) -> float:
     """One family's share of a score, nats."""
     return weights[family] * min(evidence, CAPS[family])
 
 
-@njit
+@kernel
 def fuse(z: Any, weights: Any) -> float:
     """Score from ``z[N_FAMILIES]``, quantised to 2^-10 nats, at least 0.
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from river.base import AnomalyDetector
 
-from models._jit import njit
+from models._jit import kernel
 from models.clock import cell_of, decay
 
 NETWORK, CLIENT, ROUTE, AREA = 0, 1, 2, 3
@@ -48,7 +48,7 @@ NOVELTY = np.dtype(
 )
 
 
-@njit
+@kernel
 def surprise(x: int, shape: float, rate: float, size: float) -> float:
     """-log P(at least x new values in one active cell), nats.
 
@@ -71,7 +71,7 @@ def surprise(x: int, shape: float, rate: float, size: float) -> float:
     return -log(max(burst, 1e-12)) - (x - 1) * log(longer)
 
 
-@njit
+@kernel
 def surprise_of(n: Any, kind: int, x: int) -> float:
     """Surprise of x new values of a kind in the open cell, nats."""
     bursts = n.bursts[kind]
@@ -79,7 +79,7 @@ def surprise_of(n: Any, kind: int, x: int) -> float:
     return surprise(x, SHAPE[kind] + bursts, RATE[kind] + n.exposure, size)
 
 
-@njit
+@kernel
 def observe(n: Any, kind: int, founding: bool) -> float:
     """Counts one new value; returns its surprise (0 in the founding cell), nats.
 
@@ -94,7 +94,7 @@ def observe(n: Any, kind: int, founding: bool) -> float:
     return nats
 
 
-@njit
+@kernel
 def commit(n: Any, cells: int, held: bool) -> None:
     """Closes the open cell, ``cells`` later than it opened.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from river.base import AnomalyDetector
 
-from models._jit import njit
+from models._jit import kernel
 from models.clock import cell_of, decay
 from models.novelty import EVIDENCE_HALF_LIFE_CELLS, surprise
 
@@ -41,7 +41,7 @@ PROBING = np.dtype(
 )
 
 
-@njit
+@kernel
 def popcount(bits: int) -> int:
     """Number of set bits of a uint64.
 
@@ -56,14 +56,14 @@ def popcount(bits: int) -> int:
     return n
 
 
-@njit
+@kernel
 def distinct(p: Any) -> float:
     """Estimated distinct failing routes of the open cell; at most 64 x log 64 = 266."""
     zeros = 64 - popcount(p.bits)
     return 64.0 * log(64.0 / max(1, zeros))
 
 
-@njit
+@kernel
 def observe(p: Any, route: int, requests: int) -> None:
     """Counts one failed request on a route (a 64-bit hash) among a cell's requests so far.
 
@@ -83,7 +83,7 @@ def observe(p: Any, route: int, requests: int) -> None:
     p.now = min(p.evidence + nats, EVIDENCE_MAX)
 
 
-@njit
+@kernel
 def commit(p: Any, cells: int, held: bool) -> None:
     """Closes the open cell, ``cells`` later than it opened; learns unless held."""
     keep = decay(cells, HALF_LIFE_CELLS)

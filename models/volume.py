@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from river.base import AnomalyDetector
 
-from models._jit import njit
+from models._jit import kernel
 from models.clock import (
     CELLS_PER_DAY,
     cell_of,
@@ -58,7 +58,7 @@ VOLUME = np.dtype(
 )
 
 
-@njit
+@kernel
 def llr(count: float, mean: float, size: float, rho: float) -> float:
     """Nats: log P(count | rho x mean) - log P(count | mean), NB of size r.
 
@@ -69,7 +69,7 @@ def llr(count: float, mean: float, size: float, rho: float) -> float:
     return count * log(rho * a / b) - size * log(b / a)
 
 
-@njit
+@kernel
 def born(v: Any, cell: int) -> None:
     """Starts a key's volume at the cell of its first event."""
     v.born_cell = cell
@@ -77,7 +77,7 @@ def born(v: Any, cell: int) -> None:
     v.weekend_weight[0] = 0.0
 
 
-@njit
+@kernel
 def level_per_cell(v: Any, cell: int) -> float:
     """The key's mean requests per cell over all hours, recent days first."""
     inflation = 2.0 ** ((cell - v.base_cell) / HALF_LIFE_CELLS)
@@ -85,13 +85,13 @@ def level_per_cell(v: Any, cell: int) -> float:
     return v.level / inflation / decayed_count(cells, HALF_LIFE_CELLS)
 
 
-@njit
+@kernel
 def weekend_factor(v: Any, weekend: int) -> float:
     """How weekdays (0) or weekends (1) differ from the hourly mean; 1 when unknown."""
     return (v.weekend_sum[weekend] + 48.0) / (v.weekend_weight[weekend] + 48.0)
 
 
-@njit
+@kernel
 def open_cell(v: Any, season: Any, cell: int) -> None:
     """Sets the prediction for ``cell`` from what was committed before it."""
     inflation = 2.0 ** ((cell - v.base_cell) / HALF_LIFE_CELLS)
@@ -108,7 +108,7 @@ def open_cell(v: Any, season: Any, cell: int) -> None:
     v.evidence = max(v.cusum[0], v.cusum[1], v.cusum[2]) * CUSUM_KEEP
 
 
-@njit
+@kernel
 def evaluate(v: Any, cell: int) -> float:
     """Evidence of the open cell so far, nats.
 
@@ -128,7 +128,7 @@ def evaluate(v: Any, cell: int) -> float:
     return v.evidence
 
 
-@njit
+@kernel
 def _learn_dispersion(v: Any, count: float, cells: float) -> None:
     keep = decay(cells, DISPERSION_HALF_LIFE_CELLS)
     mean = v.mean
@@ -138,7 +138,7 @@ def _learn_dispersion(v: Any, count: float, cells: float) -> None:
     v.phi_weight = v.phi_weight * keep + weight
 
 
-@njit
+@kernel
 def _learn_level(v: Any, season: Any, cell: int, count: float) -> None:
     if cell - v.base_cell > REBASE_CELLS:
         shrink = decay(cell - v.base_cell, HALF_LIFE_CELLS)
@@ -156,7 +156,7 @@ def _learn_level(v: Any, season: Any, cell: int, count: float) -> None:
     v.weekend_weight[weekend] = v.weekend_weight[weekend] * keep + 1.0
 
 
-@njit
+@kernel
 def commit(v: Any, season: Any, cell: int, next_cell: int, held: bool) -> None:
     """Closes ``cell`` and the empty cells up to ``next_cell``; learns unless ``held``.
 
@@ -179,7 +179,7 @@ def commit(v: Any, season: Any, cell: int, next_cell: int, held: bool) -> None:
     _pass_empty(v, next_cell - cell - 1)
 
 
-@njit
+@kernel
 def _pass_empty(v: Any, cells: int) -> None:
     """Empty cells in closed form: the CUSUM falls by at most STEP_MIN a cell."""
     if cells <= 0:

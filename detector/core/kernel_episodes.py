@@ -10,7 +10,7 @@ from detector.core.kernel_sources import actor_usual, entry_nats
 from detector.core.tables import CLOSE, HARD, OPEN, PEAK
 from models import actor as actors_
 from models import enumeration, fusion, novelty, probing, volume
-from models._jit import njit
+from models._jit import kernel
 from models.clock import CELLS_PER_DAY
 
 DAY_US = 86_400_000_000
@@ -24,7 +24,7 @@ COLD_CELLS = 3 * CELLS_PER_DAY
 STOLEN, ABUSED = 0, 1
 
 
-@njit
+@kernel
 def gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
     """Fills ``z`` with the families' evidence as of this event."""
     n = s.novelty[slot]
@@ -48,7 +48,7 @@ def gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
     z[fusion.F_CONCURRENCY] = weight * a.concurrency
 
 
-@njit
+@kernel
 def stolen_view(s: Any, slot: int, actor_place: int, z: Any) -> None:
     """STOLEN asks about one source: what an actor brought is its own, the rest the owner's."""
     key = s.keys[slot]
@@ -60,7 +60,7 @@ def stolen_view(s: Any, slot: int, actor_place: int, z: Any) -> None:
     z[fusion.F_AREA] = mature * min(area, fusion.CAP)
 
 
-@njit
+@kernel
 def _fill_row(s: Any, row: Any, slot: int, channel: int, kind: int, ts_us: int, event: int) -> None:
     key, e = s.keys[slot], s.episodes[slot, channel]
     row.kind, row.channel, row.slot, row.event = kind, channel, slot, event
@@ -71,7 +71,7 @@ def _fill_row(s: Any, row: Any, slot: int, channel: int, kind: int, ts_us: int, 
     row.over = e.over
 
 
-@njit
+@kernel
 def _fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> None:
     n, v, p, d = s.novelty[slot], s.volume[slot], s.probing[slot], s.dormancy[slot]
     for j in range(fusion.N_FAMILIES):
@@ -96,7 +96,7 @@ def _fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> Non
         row.actor_switches = a.switches
 
 
-@njit
+@kernel
 def expired(e: Any, clock_us: int) -> bool:
     """True when an open episode is over as of the shard's clock."""
     return (
@@ -104,7 +104,7 @@ def expired(e: Any, clock_us: int) -> bool:
     ) and e.opened_us != 0
 
 
-@njit
+@kernel
 def clear(e: Any) -> None:
     """Forgets a closed episode, and its suspicion unless that is still fresh."""
     e.opened_us = 0
@@ -116,7 +116,7 @@ def clear(e: Any) -> None:
     e.leak_bytes = 0
 
 
-@njit
+@kernel
 def _suspect(e: Any, ts_us: int) -> None:
     """Notes since when evidence has been gathering without a day's pause."""
     if e.suspect_us == 0 or ts_us - e.suspect_last_us > CLOSE_AFTER_US:
@@ -126,7 +126,7 @@ def _suspect(e: Any, ts_us: int) -> None:
     e.suspect_last_us = ts_us
 
 
-@njit
+@kernel
 def _count_leak(s: Any, e: Any, actor_place: int, size_bytes: int) -> None:
     """Counts what the suspected party took: this request, or all of a new actor's."""
     if actor_place < 0:
@@ -141,7 +141,7 @@ def _count_leak(s: Any, e: Any, actor_place: int, size_bytes: int) -> None:
     e.suspect_us = min(e.suspect_us, a.first_us)
 
 
-@njit
+@kernel
 def judge(
     s: Any,
     slot: int,
@@ -192,7 +192,7 @@ def judge(
     return n_rows + 1
 
 
-@njit
+@kernel
 def hard_fact(s: Any, slot: int, ts_us: int, event: int, rows: Any, n_rows: int) -> int:
     """A success outside the key's grants: one row per key and day."""
     day = ts_us // DAY_US

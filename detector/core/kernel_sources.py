@@ -9,7 +9,7 @@ import numpy as np
 from detector.core.tables import EXPIRY_CELLS, find_tag, mix64, note_value
 from models import actor as actors_
 from models import novelty
-from models._jit import njit
+from models._jit import kernel
 from models.clock import CELLS_PER_DAY
 
 ACTOR_ENTRY_MIN = 1.0  # nats of novelty that make a source worth a record of its own
@@ -17,7 +17,7 @@ ENTRY_UNIT = 16.0
 VALUES_MAX = (256, 64, 500, 128)  # distinct networks, clients, routes, areas of a key
 
 
-@njit
+@kernel
 def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
     """Looks a value up and notes the visit; ``found[kind]`` = its place, -1 if none.
 
@@ -55,7 +55,7 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
     return True
 
 
-@njit
+@kernel
 def _revisit(pair: Any, key: Any) -> None:
     pair.count += 1
     if pair.last_cell == key.cell:
@@ -67,7 +67,7 @@ def _revisit(pair: Any, key: Any) -> None:
     pair.last_cell = key.cell
 
 
-@njit
+@kernel
 def entry_nats(s: Any, slot: int, place: int) -> float:
     """What is left of a value's surprise: it fades as the value becomes the key's own."""
     if place < 0:
@@ -81,7 +81,7 @@ def entry_nats(s: Any, slot: int, place: int) -> float:
     return pair.entry / ENTRY_UNIT * (1.0 - own)
 
 
-@njit
+@kernel
 def find_actor(s: Any, slot: int, network: int, client: int, ts_us: int, entry: float) -> int:
     """The actor's place; made when its entry is surprising enough; -1 = established."""
     key = s.keys[slot]
@@ -105,7 +105,7 @@ def find_actor(s: Any, slot: int, network: int, client: int, ts_us: int, entry: 
     return place
 
 
-@njit
+@kernel
 def actor_usual(s: Any, slot: int) -> float:
     """Requests a new source of this key usually makes in a cell."""
     key = s.keys[slot]
@@ -114,7 +114,7 @@ def actor_usual(s: Any, slot: int) -> float:
     return (key.actor_sum + weight * floor) / (key.actor_weight + weight)
 
 
-@njit
+@kernel
 def actor_event(
     s: Any, slot: int, a: Any, status: int, size_bytes: int, foreign: bool, has_area: bool
 ) -> None:
@@ -139,7 +139,7 @@ def actor_event(
         a.foreign += foreign
 
 
-@njit
+@kernel
 def note_switch(s: Any, slot: int, actor_place: int, network: int, elapsed_us: int) -> None:
     """Two networks in turn within minutes: the owner and somebody else at once."""
     key = s.keys[slot]
@@ -156,7 +156,7 @@ def note_switch(s: Any, slot: int, actor_place: int, network: int, elapsed_us: i
     key.source = network
 
 
-@njit
+@kernel
 def learn_usage(s: Any, slot: int, area_place: int) -> None:
     """How much of the key's traffic goes to areas it has only known for a day."""
     key = s.keys[slot]

@@ -8,7 +8,7 @@ cannot matter, and the evidence is complete on the very event that makes it so.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,17 +21,33 @@ from detector.core.kernel_sources import (
     note_switch,
     visit,
 )
-from detector.core.tables import find_key, needs_room
+from detector.core.tables import ROW, find_key, needs_room
 from models import dormancy, enumeration, fusion, novelty, probing, volume
-from models._jit import njit
+from models._jit import kernel
 from models.clock import cell_of, decay
 
 LATE_US = 300_000_000  # an event later than this behind its key's newest is only counted
 USAGE_HALF_LIFE_CELLS = 2688.0
 AUTH_FAILED = 2
+ROWS_MAX = 4096
 
 
-@njit
+class Scratch(NamedTuple):
+    """Room the fold writes into; kernels allocate nothing."""
+
+    rows: Any  # ROW[ROWS_MAX]: what came out
+    found: Any  # int64[KINDS]: places of the event's values
+    z: Any  # float64[N_FAMILIES]: evidence
+
+
+def make_scratch() -> Scratch:
+    """Fresh room for one shard."""
+    return Scratch(
+        np.zeros(ROWS_MAX, ROW), np.zeros(novelty.KINDS, np.int64), np.zeros(fusion.N_FAMILIES)
+    )
+
+
+@kernel
 def _new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
     slot = s.shard[0].keys
     s.index[place] = slot + 1
@@ -47,7 +63,7 @@ def _new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
     return slot
 
 
-@njit
+@kernel
 def _advance(s: Any, slot: int, cell: int) -> None:
     """Commits the key's open cell and opens ``cell``."""
     key = s.keys[slot]
@@ -71,7 +87,7 @@ def _advance(s: Any, slot: int, cell: int) -> None:
     volume.open_cell(s.volume[slot], s.season[slot], cell)
 
 
-@njit
+@kernel
 def _fold_event(
     s: Any,
     slot: int,
@@ -131,17 +147,18 @@ def _fold_event(
     return n_rows
 
 
-@njit
-def fold(s: Any, b: Any, start: int, keys_max: int, limits: Any, rows: Any) -> tuple[int, int]:
+@kernel
+def fold(
+    s: Any, b: Any, start: int, keys_max: int, limits: Any, scratch: Scratch
+) -> tuple[int, int]:
     """Folds events from ``start``; returns (next event, rows filled).
 
-    Stops early when a table must grow or ``rows`` could overflow; the caller makes room
+    Stops early when a table must grow or ``scratch.rows`` could overflow; the caller makes room
     and calls again. ``limits[channel]`` = (floor, threshold, cold-start extra,
     fusion weights ...).
     """
-    found = np.empty(novelty.KINDS, np.int64)
-    z = np.zeros(fusion.N_FAMILIES)
     n_rows, shard = 0, s.shard[0]
+    rows, found, z = scratch.rows, scratch.found, scratch.z
     for i in range(start, len(b.ts_us)):
         if needs_room(s) or n_rows + 6 > len(rows):
             return i, n_rows

@@ -17,7 +17,6 @@ from detector.core.explain import Texts
 from detector.core.registry import KeyRegistry
 from detector.core.settings import ShardSettings
 
-ROWS_MAX = 4096
 _COUNTERS = (
     "events",
     "no_key",
@@ -76,7 +75,7 @@ class Shard:
         self._names: list[KeyName] = []
         self._texts = Texts()
         self._book = EpisodeBook()
-        self._rows = np.zeros(ROWS_MAX, tables.ROW)
+        self._scratch = kernels.make_scratch()
         self._next_close_us = 0
         self._grant_memo: dict[tuple[str, int], bool] = {}
 
@@ -117,14 +116,15 @@ class Shard:
         while at < len(batch):
             before = at
             at, n_rows = kernels.fold(
-                self._state, columns, at, self.settings.keys_max, limits, self._rows
+                self._state, columns, at, self.settings.keys_max, limits, self._scratch
             )
             self._take_names(batch)
-            for row in self._rows[:n_rows]:
+            rows = self._scratch.rows[:n_rows]
+            for row in rows:
                 candidate = self._apply(row, batch)
                 if candidate is not None:
                     candidates.append(candidate)
-            self._rows[:n_rows] = np.zeros((), tables.ROW)
+            rows[:] = np.zeros((), tables.ROW)
             if at == before or at < len(batch):
                 self._state = tables.grown(self._state)
         self._sweep()

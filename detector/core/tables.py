@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models._jit import njit
+from models._jit import kernel
 from models.actor import ACTOR
 from models.dormancy import DORMANCY
 from models.enumeration import ENUMERATION, WORDS
@@ -200,7 +200,7 @@ def blank(keys: int, pairs: int, actors: int) -> State:
     )
 
 
-@njit
+@kernel
 def mix64(a: int, b: int) -> int:
     """Mixes two 64-bit words into one that is never 0 (0 marks a free slot).
 
@@ -215,7 +215,7 @@ def mix64(a: int, b: int) -> int:
     return x or np.uint64(1)
 
 
-@njit
+@kernel
 def find_key(index: Any, keys: Any, hi: int, lo: int) -> int:
     """Slot of a key, or ``-1 - position`` of the free place where it belongs."""
     mask = np.uint64(len(index) - 1)
@@ -229,7 +229,7 @@ def find_key(index: Any, keys: Any, hi: int, lo: int) -> int:
         at = (at + np.uint64(1)) & mask
 
 
-@njit
+@kernel
 def find_tag(table: Any, tag: int) -> int:
     """Place of a tag in a table with a ``tag`` field, or ``-1 - place`` where it belongs."""
     mask = np.uint64(len(table) - 1)
@@ -243,14 +243,14 @@ def find_tag(table: Any, tag: int) -> int:
         at = (at + np.uint64(1)) & mask
 
 
-@njit
+@kernel
 def refill_index(index: Any, keys: Any, n_keys: int) -> None:
     """Enters the first ``n_keys`` keys into an empty index."""
     for slot in range(n_keys):
         index[-1 - find_key(index, keys, keys[slot].hi, keys[slot].lo)] = slot + 1
 
 
-@njit
+@kernel
 def refill_table(table: Any, records: Any) -> int:
     """Enters all records with a tag into an empty table; returns how many."""
     n = 0
@@ -261,7 +261,7 @@ def refill_table(table: Any, records: Any) -> int:
     return n
 
 
-@njit
+@kernel
 def note_value(s: Any, kind: int, value: int) -> None:
     """Asks once for the text of a value; ignored past NAMES_MAX."""
     mask = np.uint64(len(s.values) - 1)
@@ -281,7 +281,7 @@ def note_value(s: Any, kind: int, value: int) -> None:
     shard.unnamed += 1
 
 
-@njit
+@kernel
 def refill_values(values: Any, old: Any) -> None:
     """Enters all tags of ``old`` into an empty set."""
     mask = np.uint64(len(values) - 1)
@@ -318,7 +318,7 @@ def grown(state: State) -> State:
     return State(**arrays)
 
 
-@njit
+@kernel
 def needs_room(state: Any) -> bool:
     """True when the next event might not fit: one key, four pairs, one actor."""
     shard = state.shard[0]

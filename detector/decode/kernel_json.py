@@ -1,7 +1,8 @@
 """Fast scanner for flat canonical events. It refuses what it is not sure about.
 
 Taken: one JSON object of plain ASCII strings (no escapes), numbers, ``true``, ``false``,
-``null``; known fields at most once and of their own type. Everything else is ``SLOW`` and
+``null``, and up to 32 levels of containers that are ``credential`` or an unknown field; known
+fields at most once and of their own type. Everything else is ``SLOW`` and
 goes through ``tolerant.py``, which alone decides what is wrong with a record; the scanner
 never rejects. A fuzz test holds the two equal.
 """
@@ -17,6 +18,7 @@ from detector.decode.rows import (
     API_KEY,
     AUTH,
     BYTES,
+    CREDENTIAL,
     KEY_ID,
     METHOD,
     N_FIELDS,
@@ -33,6 +35,7 @@ from models._jit import njit
 _UNKNOWN = 31
 _REFUSE = -1
 _DIGITS_MAX = 18  # always fits int64
+_DEPTH_MAX = 32
 
 
 def _word(text: bytes) -> np.uint64:
@@ -48,7 +51,7 @@ _CREDENTIAL = _word(b"credenti")
 
 @njit
 def _field(start: int, n: int) -> int:
-    """The field's number, ``_UNKNOWN``, or ``_REFUSE`` for a credential object."""
+    """The field's number, or ``_UNKNOWN``."""
     word = low_bytes(load64(start), n)
     if n == 2:
         return TS if word == _TS else _UNKNOWN
@@ -69,7 +72,8 @@ def _field(start: int, n: int) -> int:
     if n == 10:
         if word == _AGENT and load8(start + 8) == 110 and load8(start + 9) == 116:
             return USER_AGENT
-        return _REFUSE if word == _CREDENTIAL else _UNKNOWN
+        is_credential = word == _CREDENTIAL and load8(start + 8) == 97 and load8(start + 9) == 108
+        return CREDENTIAL if is_credential else _UNKNOWN
     return _UNKNOWN
 
 
@@ -159,6 +163,74 @@ def _blank(at: int, end: int) -> int:
 
 
 @njit
+def _key_end(at: int, end: int) -> int:
+    """From a member's name to where its value begins, or ``_REFUSE``."""
+    if at >= end or load8(at) != 34:
+        return _REFUSE
+    at = _string_end(at + 1, end)
+    if at < 0:
+        return _REFUSE
+    at = _blank(at + 1, end)
+    if at >= end or load8(at) != 58:
+        return _REFUSE
+    return _blank(at + 1, end)
+
+
+@njit
+def _scalar_end(at: int, end: int) -> int:
+    if at >= end:
+        return _REFUSE
+    byte = load8(at)
+    if byte == 34:
+        stop = _string_end(at + 1, end)
+        return stop + 1 if stop > 0 else _REFUSE
+    if byte == 45 or 48 <= byte <= 57:
+        return _number_end(at, end)
+    return _word_end(at, end)
+
+
+@njit
+def _container_end(at: int, end: int) -> int:
+    """End of an object or array, whatever it holds, or ``_REFUSE``.
+
+    ``kinds`` is the stack of open containers, one bit each: 1 = object.
+    """
+    kinds = depth = 0
+    while True:
+        is_open = at < end and (load8(at) == 123 or load8(at) == 91)
+        if is_open:
+            if depth == _DEPTH_MAX:
+                return _REFUSE
+            kinds = kinds << 1 | (1 if load8(at) == 123 else 0)
+            depth += 1
+            at = _blank(at + 1, end)
+            if at < end and load8(at) != (125 if kinds & 1 else 93):
+                at = _key_end(at, end) if kinds & 1 else at
+                if at < 0:
+                    return _REFUSE
+                continue
+        else:
+            at = _scalar_end(at, end)
+            if at < 0:
+                return _REFUSE
+            at = _blank(at, end)
+        # behind a value, or in front of the bracket of an empty container
+        while at < end and load8(at) == (125 if kinds & 1 else 93):
+            kinds >>= 1
+            depth -= 1
+            if depth == 0:
+                return at + 1
+            at = _blank(at + 1, end)
+        if at >= end or load8(at) != 44:
+            return _REFUSE
+        at = _blank(at + 1, end)
+        if kinds & 1:
+            at = _key_end(at, end)
+            if at < 0:
+                return _REFUSE
+
+
+@njit
 def _set(row: int, field: int, start: int, length: int) -> None:
     """Writes one cell of a row of (start, length) pairs."""
     store64(row + 16 * field, start)
@@ -168,7 +240,7 @@ def _set(row: int, field: int, start: int, length: int) -> None:
 @njit
 def _string(at: int, end: int, field: int, row: int, base: int) -> int:
     stop = _string_end(at + 1, end)
-    if stop < 0 or (field >= STATUS and field != _UNKNOWN):
+    if stop < 0 or (field >= CREDENTIAL and field != _UNKNOWN):
         return _REFUSE
     wide = stop - at - 1
     if field < STATUS and not (wide == 1 and load8(at + 1) == 45):
@@ -198,6 +270,11 @@ def _value(at: int, end: int, field: int, row: int, base: int) -> int:
         return _string(at, end, field, row, base)
     if byte == 45 or 48 <= byte <= 57:
         return _number(at, end, field, row, base)
+    if byte == 123 or (byte == 91 and field == _UNKNOWN):
+        stop = _container_end(at, end) if field in (CREDENTIAL, _UNKNOWN) else _REFUSE
+        if stop > 0 and field == CREDENTIAL:
+            _set(row, field, at - base, stop - at)
+        return stop
     stop = _word_end(at, end)
     if stop > 0 and byte != 110 and field != _UNKNOWN:
         return _REFUSE

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from detector.core.errors import ConfigError
-from detector.core.events import U64, KeyName
+from detector.core.events import I64, U64, KeyName
 from detector.decode.intern import VALUES_MAX, Growing, Interner
 from detector.decode.rows import API_KEY, CREDENTIAL, KEY_ID, OWNER, Rows
 from detector.decode.settings import DecodeSettings
@@ -86,7 +86,7 @@ class KeyNames:
         if found.is_fresh:
             self._forget()
         try:
-            named = [self._name(rows, row) for row in found.new_rows.tolist()]
+            named = self._name(rows, found.new_rows, owners)
         except ConfigError:
             self._interner.reset()
             self._forget()
@@ -107,26 +107,29 @@ class KeyNames:
         for column in (self._hi, self._lo, self._owners):
             column.reset()
 
-    def _name(self, rows: Rows, row: int) -> tuple[int, KeyName]:
-        key_id = rows.value(row, KEY_ID)
-        if key_id:
-            text = key_text(key_id)
-        elif self._pepper is None:
+    def _name(self, rows: Rows, new: I64, owners: U64) -> list[tuple[int, KeyName]]:
+        texts = [key_text(key_id) if key_id else "" for key_id in rows.values(new, KEY_ID)]
+        raw = np.array([at for at, text in enumerate(texts) if not text], np.int64)
+        if len(raw) and self._pepper is None:
             raise ConfigError(
                 "the log holds raw API keys: set [decode] pepper, the secret they are "
                 "fingerprinted with (or log a non-secret key_id instead of api_key)"
             )
-        else:
-            text = fingerprint(rows.value(row, API_KEY), self._pepper)
-        return key_hash(text, self._seed), self._with_owner(text, rows, row)
+        for at, value in zip(raw.tolist(), rows.values(new[raw], API_KEY), strict=True):
+            texts[at] = fingerprint(value, self._pepper or b"")
+        names = [KeyName(text) for text in texts]
+        for at in np.flatnonzero(owners[new]).tolist():
+            names[at] = _with_owner(texts[at], rows, int(new[at]))
+        hashes = [key_hash(text, self._seed) for text in texts]
+        return list(zip(hashes, names, strict=True))
 
     def _rename(self, rows: Rows, row: int, number: int, owner: int) -> None:
         identity, name = self._named[number]
-        self._named[number] = identity, self._with_owner(name.text, rows, row)
+        self._named[number] = identity, _with_owner(name.text, rows, row)
         self._owners[number] = owner
 
-    @staticmethod
-    def _with_owner(text: str, rows: Rows, row: int) -> KeyName:
-        owner = printable(rows.text(row, OWNER))[:OWNER_CHARS_MAX]
-        credential = rows.value(row, CREDENTIAL)
-        return KeyName(text, owner or None, credential_of(credential) if credential else ())
+
+def _with_owner(text: str, rows: Rows, row: int) -> KeyName:
+    owner = printable(rows.text(row, OWNER))[:OWNER_CHARS_MAX]
+    credential = rows.value(row, CREDENTIAL)
+    return KeyName(text, owner or None, credential_of(credential) if credential else ())

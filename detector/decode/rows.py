@@ -43,6 +43,11 @@ class Rows:
         first, n = self.cells[row, field].tolist()
         return self.buf[first : first + n].tobytes()
 
+    def values(self, rows: I64, field: int) -> list[bytes]:
+        """The bytes of one field of many rows."""
+        view = self.buf.data
+        return [bytes(view[first : first + n]) for first, n in self.cells[rows, field].tolist()]
+
     def text(self, row: int, field: int, bytes_max: int = 1 << 30) -> str:
         """The text of one field, cut to ``bytes_max``; never fails."""
         return self.value(row, field)[:bytes_max].decode("utf-8", "replace")
@@ -54,14 +59,19 @@ class Extra:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._bytes = bytearray()
-        self._base = len(rows.buf)
+        self._places: list[tuple[int, int]] = []
+        self._spans: list[tuple[int, int]] = []
 
     def put(self, row: int, field: int, value: bytes) -> None:
-        """Sets one text field of one event."""
-        self._rows.cells[row, field] = self._base + len(self._bytes), len(value)
+        """Sets one text field of one event; visible after ``close``."""
+        self._places.append((row, field))
+        self._spans.append((len(self._bytes), len(value)))
         self._bytes += value
 
     def close(self) -> None:
         """Makes the values part of the rows' buffer."""
-        if self._bytes:
+        if self._places:
+            row, field = np.array(self._places, np.int64).T
+            base = np.array([len(self._rows.buf), 0])
+            self._rows.cells[row, field] = np.array(self._spans, np.int64) + base
             self._rows.append(np.frombuffer(bytes(self._bytes) + PAD, np.uint8))

@@ -37,7 +37,26 @@ from detector.decode.settings import EVENTS_PER_MESSAGE_MAX
 
 _BOM = b"\xef\xbb\xbf"
 _NUMBER_BYTES_MAX = 32
+_NUMBER_MAX = 10**18
 _NULL = Raw(b"null")
+
+
+class _TypedEvent(msgspec.Struct, gc=False):
+    """Fields of their own types: most events that the scanner refuses are read as this."""
+
+    ts: Raw = _NULL
+    key_id: str | None = None
+    api_key: str | None = None
+    method: str | None = None
+    path: str | None = None
+    route: str | None = None
+    source_ip: str | None = None
+    user_agent: str | None = None
+    auth: str | None = None
+    owner: str | None = None
+    credential: Raw = _NULL
+    status: int | None = None
+    bytes: int | None = None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -56,6 +75,7 @@ class _Event(msgspec.Struct, gc=False):
     bytes: Raw = _NULL
 
 
+_decode_typed = msgspec.json.Decoder(_TypedEvent).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_array = msgspec.json.Decoder(list[Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -105,6 +125,12 @@ def parse_event(record: bytes) -> Parsed:
         raise Refused(faults.EMPTY)
     _require_utf8(record)
     try:
+        return _from_typed(_decode_typed(record))
+    except (msgspec.ValidationError, Refused):
+        pass  # a field of another type: to be coerced or named
+    except (msgspec.MsgspecError, ValueError, RecursionError) as e:
+        raise Refused(faults.NOT_JSON) from e
+    try:
         event = _decode_event(record)
     except msgspec.ValidationError as e:
         raise Refused(faults.NOT_OBJECT) from e
@@ -118,6 +144,31 @@ def _require_utf8(record: bytes) -> None:
         record.decode()
     except UnicodeDecodeError as e:
         raise Refused(faults.NOT_UTF8) from e
+
+
+def _from_typed(event: _TypedEvent) -> Parsed:
+    out = Parsed()
+    _set(out, TS, _ts(bytes(event.ts)))
+    for at, value in (
+        (KEY_ID, event.key_id),
+        (API_KEY, event.api_key),
+        (METHOD, event.method),
+        (PATH, event.path),
+        (ROUTE, event.route),
+        (SOURCE_IP, event.source_ip),
+        (USER_AGENT, event.user_agent),
+        (AUTH, event.auth),
+        (OWNER, event.owner),
+    ):
+        if value:
+            _set(out, at, value.encode())
+    _set(out, CREDENTIAL, _credential(bytes(event.credential)))
+    out.status, out.size_bytes = _clipped(event.status), _clipped(event.bytes)
+    return out
+
+
+def _clipped(value: int | None) -> int:
+    return min(max(value or 0, -_NUMBER_MAX), _NUMBER_MAX)
 
 
 def _interpret(event: _Event) -> Parsed:
@@ -178,7 +229,7 @@ def whole_number(at: int, text: bytes) -> int:
     """The whole number in a decimal text, clipped to +-10^18. Raises ``Refused``."""
     digits = text[1:] if text[:1] == b"-" else text
     if digits.isdigit():
-        value = int(digits) if len(digits.lstrip(b"0")) <= 18 else 10**18
+        value = int(digits) if len(digits.lstrip(b"0")) <= 18 else _NUMBER_MAX
         return -value if text[:1] == b"-" else value
     if len(text) > _NUMBER_BYTES_MAX or not set(text) <= set(b"0123456789+-.eE"):
         raise Refused(faults.FIELD_TYPE + at)

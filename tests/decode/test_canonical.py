@@ -251,7 +251,12 @@ NUMBER = st.one_of(
     st.sampled_from([200, 401, 0, -1, 99, 1790000123, 1790000123456]),
     st.floats(allow_nan=False, allow_infinity=False),
 )
-VALUE = st.one_of(TEXT, NUMBER, st.booleans(), st.none(), st.just({}), st.just([1]))
+NESTED = st.recursive(
+    st.one_of(TEXT, NUMBER, st.booleans(), st.none()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)),
+    max_leaves=8,
+)
+VALUE = st.one_of(TEXT, NUMBER, st.booleans(), st.none(), NESTED)
 FIELD = st.one_of(
     st.sampled_from([*faults.FIELD_NAMES, "latency_ms", "tskey"]), st.text(max_size=11)
 )
@@ -267,7 +272,9 @@ PLAIN = st.fixed_dictionaries(
         "user_agent": TEXT,
         "bytes": st.integers(-3, 10**19),
         "auth": st.sampled_from(["ok", "failed", "unknown", "no", None]),
-        "x": VALUE,
+        "owner": TEXT,
+        "credential": st.dictionaries(st.sampled_from(["id", "consumer"]), NESTED),
+        "x": NESTED,
     },
 )
 
@@ -314,12 +321,18 @@ def mangled(draw):
     return bytes(data)
 
 
-@run(max_examples=1200, deadline=None)
+@run(max_examples=800, deadline=None)
 @given(st.lists(mangled(), min_size=1, max_size=4))
 @example([b'{"ts":1790000123,"status":200}', b'{"ts":1790000123,"status":0200}'])
 @example([b'{"ts":1790000123,"status":-}', b'{"ts":1790000123,"x":1.}', b'{"ts":1790000123,}'])
 @example([b'{"ts":1790000123,"x":tru}', b'{"ts":1790000123,"x":true}x', b'{"ts":"-","ts":1}'])
 @example([b'{"ts":1790000123,"bytes":123456789012345678901}'])
+@example([b'{"ts":1790000123,"x":[1,]}', b'{"ts":1790000123,"x":{"a":1,}}', b'{"ts":1,"x":[}]}'])
+@example([b'{"ts":1790000123,"x":[[],{},[{}]] ,"key_id":"k"}', b'{"ts":1790000123,"x":[1 2]}'])
+@example([b'{"ts":1790000123,"x":' + b"[" * 32 + b"]" * 32 + b"}"])
+@example([b'{"ts":1790000123,"x":' + b"[" * 33 + b"]" * 33 + b"}"])
+@example([b'{"ts":1790000123,"credential":{"a":{"b":1} }, "path":{}}'])
+@example([b'{"ts":1790000123,"credential":[]}', b'{"ts":1790000123,"x":{"a"}}', b'{"x":{"a":'])
 @example([b'{"ts":1790000123,"status":-0}', b'{"ts":1790000123,"status":-200}'])
 def test_scanner_equals_tolerant_reader(values):
     """Whatever the scanner takes, it reads as the deciding reader does; lines are conserved."""
@@ -334,7 +347,7 @@ def test_scanner_equals_tolerant_reader(values):
 def test_the_scanner_takes_plain_events():
     """The usual event never meets the slow reader (a silent fall-back would cost 5 times)."""
     rows = decoder_module.Rows.of(
-        *_joined([event(key_id="k", status=200, x=1.5e-3, y=None, z=True)])
+        *_joined([event(key_id="k", status=200, x=1.5e-3, y=None, z=[{}], credential={"id": "c"})])
     )
     refused = decoder_module.scan_json(
         rows.buf, np.array([0, len(rows.buf) - 16]), rows.cells, rows.fault
