@@ -50,6 +50,16 @@ def run(config: RequiredConfigFile) -> None:
 
 
 @app.command()
+def warm() -> None:
+    """Compile the kernels into the cache, so that the next start takes a second."""
+    from detector import assembly
+    from detector.config import Config
+
+    assembly.warm_kernels(assembly.make_engine(Config(), None, bytes(32)))
+
+
+
+@app.command()
 def demo(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another fleet.")] = 1,
 ) -> None:
