@@ -116,7 +116,6 @@ def replay_files(
     known = read_labels(labels) if labels is not None else []
     _make_folder(out)
     secrets = ReplaySecrets.of(config, out)
-    (out / REJECTED_FILE).unlink(missing_ok=True)
     engine = _engine(config, shards)
     tally, began_s = Tally(), time.perf_counter()
     with (
@@ -255,6 +254,8 @@ def _save_state(folder: Path, engine: Engine) -> None:
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
+        (out / REJECTED_FILE).unlink(missing_ok=True)
+        (out / REJECTED_FILE).touch(0o600)  # fails now, not after hours of reading
     except OSError as e:
         raise UsageError(f"cannot write to {out}: {e.strerror}") from e
 

@@ -194,7 +194,12 @@ KAFKA += "[service]\nhttp_port = 0\n"
         ("run", "[kafka]\ntopic = 7\n", CONFIG, ("kafka.",)),
         ("run", KAFKA + '[state]\ndir = "taken"\n', CONFIG, ("taken",)),
         ("replay", "[kafka\n", CONFIG, ("c.toml", "TOML")),
-        ("replay", "[detection]\nfalse_alarms = 1\n", CONFIG, ("detection.false_alarms", "unknown")),
+        (
+            "replay",
+            "[detection]\nfalse_alarms = 1\n",
+            CONFIG,
+            ("detection.false_alarms", "unknown"),
+        ),
         ("replay", '[keys]\nregistry = "keys"\n', CONFIG, ("keys:2", "METHOD")),
         ("replay", '[keys]\nregistry = "none"\n', CONFIG, ("none",)),
         ("replay", '[decode]\npepper = { env = "NO_SUCH" }\n', CONFIG, ("NO_SUCH",)),
@@ -204,7 +209,9 @@ def test_bad_configuration(tmp_path, command, text, code, words):
     """78 for what is wrong in it, 75 for a broker that is not there; nothing is left behind."""
     (tmp_path / "c.toml").write_text(text)
     (tmp_path / "taken").touch()
-    write(tmp_path / "keys", ['{"key": "a", "grants": ["GET /v1"]}', '{"key": "b", "grants": ["x"]}'])
+    write(
+        tmp_path / "keys", ['{"key": "a", "grants": ["GET /v1"]}', '{"key": "b", "grants": ["x"]}']
+    )
     write(tmp_path / "log.ndjson", GOOD[:10])
     args = ("-c", "c.toml") if command == "run" else ("log.ndjson", "-o", "out", "-c", "c.toml")
     says(keywatch(tmp_path, command, *args), code, *words)

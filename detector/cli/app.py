@@ -58,7 +58,6 @@ def warm() -> None:
     assembly.warm_kernels(assembly.make_engine(Config(), None, bytes(32)))
 
 
-
 @app.command()
 def demo(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another fleet.")] = 1,

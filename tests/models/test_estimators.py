@@ -9,6 +9,7 @@ from river import checks
 
 from models.actor import ActorVolume
 from models.dormancy import Dormancy
+from models.enumeration import Enumeration
 from models.fusion import FAMILIES, EvidenceFusion
 from models.novelty import ChurnNovelty
 from models.probing import ErrorProbing
@@ -18,6 +19,7 @@ MODELS = [
     SeasonalVolume(),
     ChurnNovelty(),
     ErrorProbing(),
+    Enumeration(),
     Dormancy(),
     ActorVolume(),
     EvidenceFusion("stolen"),
@@ -34,6 +36,7 @@ def stream(n: int = 300):
             "value": f"198.51.{rng.randrange(250)}" if odd else "10.0.0",
             "source": "thief" if odd else "owner",
             "status": 403 if odd else 200,
+            "ident": i if odd else i % 20,
             "route": f"GET /{rng.randrange(50)}" if odd else "GET /a",
         }
         x |= {f: (5.0 if odd else 0.1) * rng.random() for f in FAMILIES}
