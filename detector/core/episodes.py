@@ -11,24 +11,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Literal
 
+from models.families import FAMILIES
+
 Channel = Literal["stolen", "abused"]
 CHANNELS: tuple[Channel, Channel] = ("stolen", "abused")
 STOLEN, ABUSED = 0, 1
 
-SIGNALS = (
-    "volume",
-    "new_network",
-    "new_client",
-    "new_route",
-    "new_area",
-    "foreign_mix",
-    "actor_volume",
-    "error_probing",
-    "dormancy",
-    "concurrency",
-    "enumeration",
-    "out_of_grant",
-)
+SIGNALS = (*FAMILIES, "out_of_grant")
 ACTIONS = ("none", "notify", "throttle", "block_actor", "suspend", "revoke")
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 CURVE_POINTS_MAX = 64

@@ -8,6 +8,7 @@ from typing import Any
 from detector.core.episodes import CHANNELS, Actor, Reason
 from detector.core.network import network_text
 from models import fusion, novelty
+from models.families import FAMILIES
 
 REASONS_MAX = 5
 REASON_NATS_MIN = 0.3
@@ -69,7 +70,7 @@ def _without_nested(shares: list[tuple[float, int]]) -> list[tuple[float, int]]:
 def _reason(row: Any, texts: Texts, family: int, nats: float) -> Reason:
     observed, expected, text = _DESCRIBE[family](row, texts)
     return Reason(
-        signal=fusion.FAMILIES[family],
+        signal=FAMILIES[family],
         nats=nats,
         observed=round(float(observed), 3),
         expected=round(float(expected), 3),
@@ -105,20 +106,20 @@ def _client(row: Any, texts: Texts) -> tuple[float, float, str]:
     return _new_value(row, novelty.CLIENT, "client", who)
 
 
-def _routes(row: Any, texts: Texts) -> tuple[float, float, str]:
-    n = int(row["actor_route_new"]) if row["actor"] else int(row["fresh"][novelty.ROUTE])
-    usual = _per_cell(row, novelty.ROUTE)
+def _brought(row: Any, texts: Texts, kind: int, noun: str) -> tuple[float, float, str]:
+    brought = row["actor_route_new"] if kind == novelty.ROUTE else row["actor_area_new"]
+    n = int(brought) if row["actor"] else int(row["fresh"][kind])
+    usual = _per_cell(row, kind)
     last = f", latest {texts.route(int(row['route']))}" if row["route"] else ""
-    text = f"{n} routes this key never used before{last}; usual {usual:.2g} per 15 min"
-    return n, usual, text
+    return n, usual, f"{n} {noun} this key never used before{last}; usual {usual:.2g} per 15 min"
+
+
+def _routes(row: Any, texts: Texts) -> tuple[float, float, str]:
+    return _brought(row, texts, novelty.ROUTE, "routes")
 
 
 def _areas(row: Any, texts: Texts) -> tuple[float, float, str]:
-    n = int(row["actor_area_new"]) if row["actor"] else int(row["fresh"][novelty.AREA])
-    usual = _per_cell(row, novelty.AREA)
-    last = f", latest {texts.route(int(row['route']))}" if row["route"] else ""
-    text = f"{n} parts of the API this key never touched before{last}; usual {usual:.2g} per 15 min"
-    return n, usual, text
+    return _brought(row, texts, novelty.AREA, "parts of the API")
 
 
 def _mix(row: Any, _: Texts) -> tuple[float, float, str]:

@@ -1,0 +1,17 @@
+"""Names of the evidence families, in the order of the fusion's weights."""
+
+from __future__ import annotations
+
+FAMILIES = (
+    "new_network",
+    "new_client",
+    "new_route",
+    "new_area",
+    "foreign_mix",
+    "actor_volume",
+    "volume",
+    "error_probing",
+    "dormancy",
+    "concurrency",
+    "enumeration",
+)
