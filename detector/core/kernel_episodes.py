@@ -110,7 +110,7 @@ def clear(e: Any) -> None:
     e.opened_us = 0
     e.opened_ordinal = np.uint64(0)
     e.peak = 0.0
-    e.over = 0
+    e.over = e.held = 0
     e.suspect_us = 0
     e.leak_requests = 0
     e.leak_bytes = 0
@@ -168,8 +168,11 @@ def judge(
     _suspect(e, ts_us)
     if channel == ABUSED:  # the whole key is under suspicion, from the first sign on
         _count_leak(s, e, -1, size_bytes)
-    if score >= HOLD_SHARE * base:
+    if score >= HOLD_SHARE * base and (e.over or not e.held):
+        # held once per episode, for as long as it lasts only when it came to an alert:
+        # what is merely unusual must be able to become usual
         key.hold_cell = max(key.hold_cell, key.cell + HOLD_CELLS)
+        e.held = 1
     if score < floor:
         return n_rows
     if channel == STOLEN:  # one source is, its earlier requests included

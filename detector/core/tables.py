@@ -74,6 +74,7 @@ EPISODE = np.dtype(
         ("leak_bytes", "i8"),
         ("peak", "f4"),
         ("over", "u1"),  # the threshold was reached
+        ("held", "u1"),  # learning was held on its account
     ],
     align=True,
 )

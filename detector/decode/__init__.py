@@ -27,7 +27,8 @@ def make_decoder(
 ) -> CanonicalDecoder | CombinedDecoder | AutoDecoder:
     """A ``core.ports.Decoder`` for one format.
 
-    ``auto`` decides by the first record that is one or the other. ``decoder.maker`` holds
+    ``auto`` decides by the first record that is one or the other. One thread at a time may use a
+    decoder; results depend on no earlier call (but for that decision). ``decoder.maker`` holds
     ``clamped_late`` and ``clamped_future``.
     """
     from detector.decode.decoder import AutoDecoder, CanonicalDecoder, CombinedDecoder

@@ -27,7 +27,7 @@ def fingerprint(raw_key: bytes, pepper: bytes) -> str:
     """What a raw key is called: ``fp_`` and 16 hex digits of HMAC-SHA256.
 
     >>> fingerprint(b"ak_live_example", b"pepper")
-    'fp_a1d5c72d0c0ba6bf'
+    'fp_ca68775f5262e5b1'
     """
     return FINGERPRINT_PREFIX + hmac.new(pepper, raw_key, "sha256").hexdigest()[:16]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from detector.core.episodes import Candidate, Episode
 from detector.core.events import EventBatch
 from detector.core.fleet import FleetStage
+from detector.core.kernel_episodes import HOLD_SHARE
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard, state_digest
 from tests.core.logs import MINUTE_US, START_US, batch_of, fleet_log
@@ -185,8 +188,6 @@ def candidate(i: int, score: float, ts_us: int, hard: bool = False) -> Candidate
     shard = Shard(ShardSettings())
     shard.fold(LOG)
     like = next(e for e in shard.close_all() if e.channel == "stolen")
-    from dataclasses import replace
-
     episode = replace(like, alert_id=f"{i:020x}", score=score, opened_us=ts_us)
     return Candidate(ts_us, 1, hard, True, episode)
 
@@ -194,8 +195,6 @@ def candidate(i: int, score: float, ts_us: int, hard: bool = False) -> Candidate
 def test_fleet_cap_holds_in_every_week():
     """However many candidates come, no seven days see more than ceil(1.2 N) alerts."""
     base = candidate(0, 20.0, START_US)
-    from dataclasses import replace
-
     fleet = FleetStage(5)
     fleet.start(START_US)
     times = []
@@ -230,8 +229,6 @@ def test_fleet_survives_being_asked_twice():
 def test_many_hard_facts_collapse():
     """More than 20 keys outside their grants within an hour become one notice."""
     base = candidate(0, 20.0, START_US, hard=True)
-    from dataclasses import replace
-
     fleet = FleetStage(5)
     fleet.start(START_US)
     for i in range(50):
@@ -240,3 +237,23 @@ def test_many_hard_facts_collapse():
     alerts = fleet.release(FAR_US)
     assert len(alerts) == 21
     assert [a.key for a in alerts].count("*") == 1
+
+
+def test_what_is_merely_unusual_becomes_usual():
+    """A benign move to a new network below the threshold is held for 12 h, then learned."""
+    hour_us = 60 * MINUTE_US
+    rows = []
+    for i in range(24 * 20):
+        network = "10.1.0" if i < 24 * 8 else "10.2.0"
+        rows += [
+            (START_US + i * hour_us + j * MINUTE_US, "k", network, "c/1", "GET /v1/a/1", 200)
+            for j in (1, 20, 40)
+        ]
+    settings = ShardSettings(stolen=replace(ShardSettings().stolen, floor=2.0, threshold=6.0))
+    shard = Shard(settings)
+    shard.fold(batch_of(rows))
+    episode = shard.close_all()[0]
+    assert episode.channel == "stolen"
+    assert HOLD_SHARE * 6.0 <= episode.score < 6.0
+    settled_us = START_US + 24 * 16 * hour_us
+    assert episode.last_seen_us < settled_us
