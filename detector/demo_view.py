@@ -88,7 +88,8 @@ def preview_slack(console: Console, alert: dict[str, Any]) -> None:
     lines = Text()
     for block in render_slack(alert)["blocks"]:
         for part in _texts(block):
-            lines.append(part + "\n", style="bold" if block["type"] == "header" else "")
+            shown = part.replace("\n", ": ") if "fields" in block else part
+            lines.append(shown + "\n", style="bold" if block["type"] == "header" else "")
     console.print(Panel(lines, title="the Slack message of the highest alert", title_align="left"))
 
 

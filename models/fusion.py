@@ -42,7 +42,7 @@ def fuse(z: Any, weights: Any) -> float:
 
     >>> import numpy as np
     >>> fuse(np.zeros(11), np.ones(11)), fuse(np.arange(11.0), np.ones(11))
-    (0.0, 47.0)
+    (0.0, 51.0)
     """
     route = weighted(F_ROUTE, weights, z[F_ROUTE])
     area = weighted(F_AREA, weights, z[F_AREA])
@@ -65,9 +65,9 @@ class EvidenceFusion(AnomalyDetector):
     --------
     >>> model = EvidenceFusion("stolen")
     >>> model.score_one({"new_network": 6.0, "new_client": 5.0})
-    7.5703125
+    7.400390625
     >>> model.reasons({"new_network": 6.0, "new_client": 5.0})[0]
-    ('new_client', 3.85)
+    ('new_network', 3.9)
     """
 
     def __init__(self, channel: str = "stolen") -> None:
