@@ -87,7 +87,7 @@ class EvidenceFusion(AnomalyDetector):
     def reasons(self, x: dict[str, Any]) -> list[tuple[str, float]]:
         """Families with their share of the score, largest first."""
         z, weights = self._vector(x), self._weights
-        shares = [(f, float(weighted(j, weights, z[j]))) for j, f in enumerate(FAMILIES)]
+        shares = [(f, round(float(weighted(j, weights, z[j])), 6)) for j, f in enumerate(FAMILIES)]
         return sorted((s for s in shares if s[1] > 0), key=lambda s: (-s[1], s[0]))
 
     def learn_one(self, x: dict[str, Any]) -> EvidenceFusion:  # noqa: ARG002 - River's signature

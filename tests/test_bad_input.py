@@ -29,7 +29,7 @@ def keywatch(folder: Path, *args: str, unprivileged: bool = False) -> subprocess
         [sys.executable, "-m", "detector", *args],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"},
-        preexec_fn=_drop_override if unprivileged else None,
+        preexec_fn=_drop_override if unprivileged and os.geteuid() == 0 else None,
         capture_output=True,
         text=True,
         timeout=120,

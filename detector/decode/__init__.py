@@ -1,15 +1,12 @@
-"""Bytes to columns: decoders, Parquet, dead letters.
+"""Bytes to columns: decoders and dead letters.
 
-The heavy parts (numba, pyarrow) load when a decoder is made, not when this is imported.
+The heavy part (numba) loads when a decoder is made, not when this is imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from detector.core.events import Decoded
 from detector.decode.dead_letter import DeadLetterFile
 from detector.decode.settings import DecodeSettings
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 
 Format = Literal["auto", "canonical", "combined"]
 
-__all__ = ["DeadLetterFile", "DecodeSettings", "Format", "make_decoder", "read_parquet"]
+__all__ = ["DeadLetterFile", "DecodeSettings", "Format", "make_decoder"]
 
 
 def make_decoder(
@@ -36,10 +33,3 @@ def make_decoder(
     if format == "auto":
         return AutoDecoder(settings)
     return (CanonicalDecoder if format == "canonical" else CombinedDecoder)(settings)
-
-
-def read_parquet(path: Path, settings: DecodeSettings) -> Iterator[Decoded]:
-    """Decodes a Parquet file of canonical events, batch by batch; see ``parquet.py``."""
-    from detector.decode.parquet import read_parquet as read
-
-    return read(path, settings)
