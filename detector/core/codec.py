@@ -20,7 +20,6 @@ from detector.core.errors import SnapshotError
 from detector.core.events import KeyName
 from detector.core.explain import Texts
 from detector.core.tables import State
-from models.actor import LIFE_CELLS
 from models.clock import cell_of
 
 MAGIC = b"KWSHARD1"
@@ -164,7 +163,7 @@ def canonical_bytes(parts: list[dict[str, npt.NDArray[Any]]], clock_us: int) -> 
     merged = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     order = np.lexsort((merged["keys"]["lo"], merged["keys"]["hi"]))
     out = [_clean(merged[name][order]).tobytes() for name in tables.PER_KEY]
-    for name, life in (("pairs", tables.EXPIRY_CELLS), ("actors", LIFE_CELLS)):
+    for name, life in tables.LIFE_CELLS.items():
         table = merged[name]
         alive = table[table["last_cell"] >= cell_of(clock_us) - life]
         out.append(_clean(alive[np.argsort(alive["tag"])]).tobytes())

@@ -128,9 +128,9 @@ class EventBatch:
 
     @classmethod
     def concat(cls, batches: Sequence[EventBatch]) -> EventBatch:
-        """All events of ``batches``, in order; later names win, which are equal anyway."""
+        """All events of ``batches``, in order; of two names for a value the first one stays."""
         names = Names()
-        for batch in batches:
+        for batch in reversed(batches):
             for kind in Names.__slots__:
                 getattr(names, kind).update(getattr(batch.names, kind))
         if not batches:

@@ -77,7 +77,6 @@ class Shard:
         self._book = EpisodeBook()
         self._scratch = kernels.make_scratch()
         self._next_close_us = 0
-        self._grant_memo: dict[tuple[str, int], bool] = {}
 
     @property
     def clock_us(self) -> int:

@@ -13,6 +13,8 @@ import numpy as np
 
 from models._jit import kernel
 from models.actor import ACTOR
+from models.actor import LIFE_CELLS as ACTOR_LIFE_CELLS
+from models.clock import CELL_US
 from models.dormancy import DORMANCY
 from models.enumeration import ENUMERATION, WORDS
 from models.fusion import N_FAMILIES
@@ -21,6 +23,7 @@ from models.probing import PROBING
 from models.volume import VOLUME
 
 EXPIRY_CELLS = 56 * 96
+EXPIRY_GRACE_CELLS = 7 * 96
 HOURS = 24
 TABLE_LOAD, TABLE_SLACK = 0.6, 8
 UNNAMED_MAX = 4096
@@ -145,6 +148,9 @@ ROW = np.dtype(
     ],
     align=True,
 )
+
+
+LIFE_CELLS = {"pairs": EXPIRY_CELLS, "actors": ACTOR_LIFE_CELLS}
 
 
 class State(NamedTuple):
@@ -294,10 +300,21 @@ def refill_values(values: Any, old: Any) -> None:
             values[at] = old[i]
 
 
-def grown(state: State) -> State:
-    """The same state with room for more: each table at least twice as large as it is full.
+def _alive(table: Any, clock_us: int, life_cells: int) -> Any:
+    """Records that a later event may still meet; a week's grace for late senders.
 
-    The per-key arrays double when the keys fill them; the tables double at 60 % load.
+    What is left out would be treated as never seen, so leaving it out changes no result.
+    """
+    oldest = clock_us // CELL_US - life_cells - EXPIRY_GRACE_CELLS
+    return table[(table["tag"] != 0) & (table["last_cell"] >= oldest)]
+
+
+def grown(state: State) -> State:
+    """The same state with room for more.
+
+    The per-key arrays double when the keys fill them. A table at 60 % load loses what has
+    expired, and doubles when more than half of it is still alive: months of churn do not
+    grow it without end.
     """
     n_keys, shard = int(state.shard["keys"][0]), state.shard
     arrays = state._asdict()
@@ -310,9 +327,11 @@ def grown(state: State) -> State:
         refill_index(arrays["index"], arrays["keys"], n_keys)
     for name in ("pairs", "actors"):
         if int(shard[name][0]) >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
-            table = np.zeros(2 * len(arrays[name]), arrays[name].dtype)
-            refill_table(table, arrays[name])
-            arrays[name] = table
+            old = arrays[name]
+            alive = _alive(old, int(shard["clock_us"][0]), LIFE_CELLS[name])
+            factor = 2 if 2 * len(alive) > shard[name][0] else 1
+            arrays[name] = np.zeros(factor * len(old), old.dtype)
+            shard[name] = refill_table(arrays[name], alive)
     if int(shard["values"][0]) >= TABLE_LOAD * len(state.values) - TABLE_SLACK:
         arrays["values"] = np.zeros(2 * len(state.values), np.uint64)
         refill_values(arrays["values"], state.values)

@@ -257,3 +257,23 @@ def test_what_is_merely_unusual_becomes_usual():
     assert HOLD_SHARE * 6.0 <= episode.score < 6.0
     settled_us = START_US + 24 * 16 * hour_us
     assert episode.last_seen_us < settled_us
+
+
+def test_a_year_of_churn_does_not_grow_the_tables_without_end():
+    """Expired pairs and actors are dropped when a table fills; the digest does not notice."""
+    day_us = 86_400_000_000
+    rows = [
+        (START_US + d * day_us + i * 7_000_000, f"k{i % 40}", f"{d % 200}.{i}.{d // 200}", "c/1",
+         f"GET /v1/a{d % 3}/x", 200)
+        for d in range(400)
+        for i in range(80)
+    ]  # fmt: skip
+    log = batch_of(rows)
+    shard, other = Shard(ShardSettings()), Shard(ShardSettings())
+    shard.fold(log)
+    for part in range(0, len(log), 6000):
+        other.fold(log.take(slice(part, part + 6000)))
+        other = Shard.from_state(other.to_state(), ShardSettings())
+    alive = int((shard._state.pairs["tag"] != 0).sum())
+    assert alive < 20_000 < len(rows)
+    assert shard.digest() == other.digest()
