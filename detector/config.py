@@ -141,7 +141,7 @@ class RevocationSection(Section):
     url: str
     secret: SecretRef
     mode: Literal["simulate", "live"] = "simulate"
-    min_severity: Literal["medium", "high", "critical"] = "high"
+    min_severity: Literal["medium", "high", "critical"] = "medium"
     allow_http_loopback: bool = False
     never_revoke: list[str] = []
     max_per_hour: int = Field(10, ge=1, le=1000)

@@ -92,7 +92,7 @@ def run_demo(seed: int, out: Path | None = None) -> int:
         secret = "whsec_" + b64encode(os.urandom(32)).decode()
         receiver = stack.enter_context(Receiver(secret))
         scenario = demo_scenario(seed)
-        service = Service(folder, broker.address, receiver.url, secret, scenario)
+        service = Service(folder, broker.address, receiver, secret, scenario, seed)
         stack.callback(service.stop)
         show_intro(console, seed, scenario, broker.address)
         demo = Demo(console, scenario, service, receiver)
@@ -106,17 +106,23 @@ class Service:
     """``keywatch run`` in a process of its own, seen from outside."""
 
     def __init__(
-        self, folder: Path, address: str, hook: str, secret: str, scenario: DemoScenario
+        self,
+        folder: Path,
+        address: str,
+        receiver: Receiver,
+        secret: str,
+        scenario: DemoScenario,
+        seed: int,
     ) -> None:
         self.folder = folder
         self._port = free_port()
         registry = b"".join(json.dumps(entry).encode() + b"\n" for entry in scenario.registry)
         (folder / "keys.ndjson").write_bytes(registry)
         config = _CONFIG.format(
-            address=address, topic=TOPIC, hook=hook, slack=_slack_section(), port=self._port
+            address=address, topic=TOPIC, hook=receiver.url, slack=_slack_section(), port=self._port
         )
         (folder / "keywatch.toml").write_text(config, encoding="utf-8")
-        pepper = b64encode(os.urandom(32)).decode()
+        pepper = f"keywatch demo, fleet {seed}"  # simulated keys: the same fleet, the same run
         environment = {
             **os.environ,
             "KEYWATCH_DEMO_SECRET": secret,

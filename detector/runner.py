@@ -292,6 +292,10 @@ class Runner:
             keys=sum(s.n_keys for s in shards),
             state_bytes=sum(s.nbytes for s in shards),
             late=sum(s.counters["late"] for s in shards),
+            over_cap={
+                "keys": sum(s.counters["keys_over_cap"] for s in shards),
+                "values": sum(s.counters["values_over_cap"] for s in shards),
+            },
             snapshot_age_s=now_s - self._snapshot_s,
             held=self._held,
             dead_letters_dropped=self._dead_letters.dropped if self._dead_letters else 0,

@@ -33,6 +33,9 @@ class Metrics:
             "keywatch_dead_letters_dropped", "Rejected records over the file's limit", registry=r
         )
         self.late = Gauge("keywatch_events_late", "Too late for their cell", registry=r)
+        self.over_cap = Gauge(
+            "keywatch_over_cap", "Events or values past a limit", ["limit"], registry=r
+        )
         self.candidates = Counter("keywatch_candidates", "Evidence over the floor", registry=r)
         self.alerts = Counter("keywatch_alerts", "Alerts", ["channel", "severity"], registry=r)
         self.closed = Counter("keywatch_episodes_closed", "Episodes closed", registry=r)
@@ -149,6 +152,7 @@ class Pulse:
     keys: int
     state_bytes: int
     late: int
+    over_cap: Mapping[str, int]
     snapshot_age_s: float
     held: bool
     dead_letters_dropped: int
@@ -162,6 +166,8 @@ class Pulse:
         metrics.keys.set(self.keys)
         metrics.state_bytes.set(self.state_bytes)
         metrics.late.set(self.late)
+        for what, n in self.over_cap.items():
+            metrics.over_cap.labels(what).set(n)
         metrics.snapshot_age.set(self.snapshot_age_s)
         metrics.held.set(self.held)
         metrics.dropped.set(self.dead_letters_dropped)

@@ -35,8 +35,8 @@ def replay(
     if format not in ("auto", "canonical", "combined"):
         raise UsageError(f"--format is auto, canonical or combined, not {format!r}")
     for path in paths:
-        if not path.is_file():
-            raise UsageError(f"there is no file {path}")
+        if not path.exists():
+            raise UsageError(f"there is no file or folder {path}")
     settings = load(config)
     from replay.run import replay_files
 

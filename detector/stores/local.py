@@ -55,7 +55,8 @@ class LocalStore:
         self._serial = itertools.count()
         self._known_dirs: set[Path] = set()
         with self._faults("open"):
-            (self._root / _TEMPORARY).mkdir(parents=True, exist_ok=True)
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._root / _TEMPORARY).mkdir(exist_ok=True)
             self._lock_fd = self._acquire()
         try:
             self._prepare()
