@@ -108,12 +108,19 @@ class Partitions:
     def mark_alerted(self, alert: Episode) -> None:
         """Writes the fleet's decision into whichever shard holds the episode."""
         for state in self._all():
-            state.shard.mark_alerted(alert)
-            state.changed = True
+            if state.shard.mark_alerted(alert):
+                state.changed = True
+                return
 
     def take_closed(self, watermark_us: int) -> list[Episode]:
-        """Episodes that closed by the watermark, each once."""
-        return [e for s in self._all() for e in s.shard.take_closed(watermark_us)]
+        """Episodes that closed before the watermark, each once; a silent partition's too."""
+        closed = []
+        for state in self._all():
+            state.shard.advance(watermark_us)
+            taken = state.shard.take_closed(watermark_us)
+            state.changed = state.changed or bool(taken)
+            closed += taken
+        return closed
 
     def take_changes(self) -> dict[int, tuple[int, bytes]]:
         """Next offset and state of what changed since the last call."""

@@ -41,7 +41,8 @@ ACTOR = np.dtype(
         ("network", "u8"),
         ("client", "u8"),
         ("first_us", "i8"),
-        ("bytes", "i8"),
+        ("served", "u4"),  # requests that were not refused
+        ("served_bytes", "i8"),
         ("last_cell", "i4"),
         ("requests", "u4"),
         ("count", "u4"),  # requests in its open cell
@@ -52,7 +53,8 @@ ACTOR = np.dtype(
         ("route", "f4"),  # evidence of the routes it brought along
         ("area", "f4"),  # evidence of the areas it brought along
         ("concurrency", "f4"),  # evidence that the owner is at work at the same time
-        ("counted", "u4"),  # requests already counted as leaked
+        ("counted", "u4"),  # of the served ones, how many were counted as leaked
+        ("counted_bytes", "i8"),
         ("switches", "u4"),  # times it followed another source within SWITCH_US
         ("route_new", "u2"),
         ("area_new", "u2"),

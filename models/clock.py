@@ -5,6 +5,7 @@ from __future__ import annotations
 from models._jit import kernel
 
 CELL_US = 900_000_000
+DAY_US = 86_400_000_000
 CELLS_PER_HOUR = 4
 CELLS_PER_DAY = 96
 

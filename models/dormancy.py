@@ -20,7 +20,15 @@ LONGEST_FLOOR_CELLS = 4.0 * CELLS_PER_DAY  # a long weekend is nobody's dormancy
 EVIDENCE_MAX = 6.0
 HALF_LIFE_CELLS = 48.0  # 12 hours
 
-DORMANCY = np.dtype([("longest", "i4"), ("gap", "i4"), ("evidence", "f4")], align=True)
+DORMANCY = np.dtype(
+    [
+        ("longest", "i4"),  # longest silence so far, in cells
+        ("gap", "i4"),  # the silence it last woke from
+        ("before", "i4"),  # the longest one before that
+        ("evidence", "f4"),
+    ],
+    align=True,
+)
 
 
 @kernel
@@ -40,7 +48,7 @@ def commit(d: Any, cells: int, held: bool) -> None:
     woken = surprise(float(cells), float(d.longest))
     d.evidence = max(woken, d.evidence * decay(cells, HALF_LIFE_CELLS))
     if woken > 0.0:
-        d.gap = cells
+        d.gap, d.before = cells, d.longest
     if not held:
         d.longest = max(d.longest, cells)
 

@@ -72,11 +72,15 @@ def surprise(x: int, shape: float, rate: float, size: float) -> float:
 
 
 @kernel
+def burst_size(n: Any, kind: int) -> float:
+    """Usual number of new values in a cell that brings any."""
+    return (n.new[kind] + SIZE[kind] * SIZE_WEIGHT) / (n.bursts[kind] + SIZE_WEIGHT)
+
+
+@kernel
 def surprise_of(n: Any, kind: int, x: int) -> float:
     """Surprise of x new values of a kind in the open cell, nats."""
-    bursts = n.bursts[kind]
-    size = (n.new[kind] + SIZE[kind] * SIZE_WEIGHT) / (bursts + SIZE_WEIGHT)
-    return surprise(x, SHAPE[kind] + bursts, RATE[kind] + n.exposure, size)
+    return surprise(x, SHAPE[kind] + n.bursts[kind], RATE[kind] + n.exposure, burst_size(n, kind))
 
 
 @kernel

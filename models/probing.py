@@ -64,6 +64,18 @@ def distinct(p: Any) -> float:
 
 
 @kernel
+def burst_size(p: Any) -> float:
+    """Usual number of routes that fail in a cell in which any does."""
+    return (p.routes + SIZE * SIZE_WEIGHT) / (p.bursts + SIZE_WEIGHT)
+
+
+@kernel
+def usual(p: Any) -> float:
+    """Expected number of distinct failing routes in an active cell."""
+    return (SHAPE + p.bursts) / (RATE + p.exposure) * burst_size(p)
+
+
+@kernel
 def observe(p: Any, route: int, requests: int) -> None:
     """Counts one failed request on a route (a 64-bit hash) among a cell's requests so far.
 
@@ -76,8 +88,7 @@ def observe(p: Any, route: int, requests: int) -> None:
         return
     p.bits |= bit
     n = int(distinct(p) + 0.5)
-    size = (p.routes + SIZE * SIZE_WEIGHT) / (p.bursts + SIZE_WEIGHT)
-    nats = surprise(n, SHAPE + p.bursts, RATE + p.exposure, size)
+    nats = surprise(n, SHAPE + p.bursts, RATE + p.exposure, burst_size(p))
     nats *= min(1.0, (n - 1) / DISTINCT_FULL)
     nats *= min(1.0, p.failed / (SHARE_FULL * max(1, requests)))
     p.now = min(p.evidence + nats, EVIDENCE_MAX)

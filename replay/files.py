@@ -20,6 +20,7 @@ ROWS_PER_BLOCK = 20_000
 # A longer line is cut here and the rest skipped: the decoder refuses it as too large anyway.
 LINE_BYTES_MAX = 4 << 20
 NAMES = (".ndjson", ".jsonl", ".log", ".parquet")
+RESULT_NAMES = ("alerts.ndjson", "episodes.ndjson", "rejected.ndjson")
 
 _READ_BYTES = 1 << 20
 # Zstandard has no output limit per call; 4 kB in are at most some 130 MB out, hostile or not.
@@ -82,15 +83,22 @@ def read_blocks(path: Path, rows: int = ROWS_PER_BLOCK) -> Iterator[RecordBatch]
 
 
 def _expand(path: Path) -> list[Path]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises below a folder that may not be entered
         return [path]
     try:
-        files = sorted(p for p in path.rglob("*") if p.is_file() and is_log_name(p.name))
+        files = sorted(
+            p for p in path.rglob("*") if p.is_file() and is_log_name(p.name) and not _is_result(p)
+        )
     except OSError as e:
         raise UsageError(f"cannot list {path}: {e.strerror}") from e
     if not files:
         raise UsageError(f"folder {path} holds no logs ({', '.join(NAMES)}, also .gz and .zst)")
     return files
+
+
+def _is_result(path: Path) -> bool:
+    """True for what an earlier replay wrote, perhaps below the folder it read."""
+    return path.name in RESULT_NAMES and (path.parent / "summary.json").is_file()
 
 
 def is_log_name(name: str) -> bool:

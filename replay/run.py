@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Tally:
     no_key: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     first_us: int = END_US
+    notices: list[Episode] = field(default_factory=list)  # about no single key
     last_us: int = 0
 
 
@@ -64,6 +65,8 @@ class Engine:
     shards: Sequence[Shard]
     fleet: FleetStage
     alerts: list[Episode] = field(default_factory=list)
+    notices: list[Episode] = field(default_factory=list)  # about no single key
+    last_us: int = 0
 
     def fold(self, batch: EventBatch) -> None:
         """Folds a batch; batches must follow each other in event time."""
@@ -76,12 +79,17 @@ class Engine:
             owner = batch.key_lo % np.uint64(len(self.shards))
             for i, shard in enumerate(self.shards):
                 self.fleet.offer(shard.fold(batch.take(np.flatnonzero(owner == i))))
-        self._decide(int(batch.ts_us[-1]))
+        self.last_us = int(batch.ts_us[-1])
+        for shard in self.shards:
+            shard.advance(self.last_us)
+        self._decide(self.last_us)
 
     def finish(self) -> list[Episode]:
         """Decides what is left; returns all episodes, in opening order."""
+        for shard in self.shards:
+            shard.finish(self.last_us)
         self._decide(END_US)
-        episodes = [e for shard in self.shards for e in shard.close_all()]
+        episodes = [e for shard in self.shards for e in shard.close_all()] + self.notices
         return sorted(episodes, key=lambda e: (e.opened_us, e.alert_id))
 
     def requests(self) -> dict[str, int]:
@@ -91,8 +99,8 @@ class Engine:
     def _decide(self, watermark_us: int) -> None:
         for alert in self.fleet.release(watermark_us):
             self.alerts.append(alert)
-            for shard in self.shards:
-                shard.mark_alerted(alert)
+            if not any(shard.mark_alerted(alert) for shard in self.shards):
+                self.notices.append(replace(alert, state="closed", closed_us=alert.opened_us))
 
 
 def replay_files(
@@ -132,6 +140,7 @@ def replay_files(
     elapsed_s = time.perf_counter() - began_s
     summary = _summary(tally, engine, episodes, elapsed_s)
     summary["inputs"] = [f.path.name for f in inputs]
+    summary["damaged"] = [f.damage for f in inputs if f.damage]
     summary["notes"] = _notes(config, engine, inputs, summary) + secrets.notes(engine.requests())
     summary["evaluation"] = _evaluation(engine, episodes, known) if known else None
     if state is not None:

@@ -167,14 +167,16 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_a_folder_of_logs(tmp_path):
-    """A folder stands for the logs in it."""
+    """A folder stands for the logs in it, to which an earlier replay's results do not belong."""
     (tmp_path / "logs").mkdir()
     write(tmp_path / "logs/a.ndjson", GOOD[:1000])
-    write(tmp_path / "logs/b.ndjson", GOOD[1000:])
+    write(tmp_path / "logs/b.ndjson", [*GOOD[1000:], "torn"])
     write(tmp_path / "logs/labels.json", ["[]"])
-    done = keywatch(tmp_path, "replay", "logs", "-o", "out")
-    assert done.returncode == OK, done.stderr
-    assert summary(tmp_path / "out")["accepted"] == len(GOOD)
+    for out in ("logs/out", "logs/again"):
+        done = keywatch(tmp_path, "replay", "logs", "-o", out)
+        assert done.returncode == OK, done.stderr
+        found = summary(tmp_path / out)
+        assert (found["lines"], found["accepted"]) == (len(GOOD) + 1, len(GOOD))
 
 
 def test_an_output_directory_that_cannot_be_written(tmp_path):

@@ -146,6 +146,7 @@ SUMMARY = {
     "held_back": 0,
     "auth_failed": 0,
     "inputs": ["access.ndjson"],
+    "damaged": [],
     "lines": 110,
     "accepted": 90,
     "no_key": 10,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,10 +35,8 @@ def replay(
 
     if format not in ("auto", "canonical", "combined"):
         raise UsageError(f"--format is auto, canonical or combined, not {format!r}")
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"there is no file or folder {path}")
     settings = load(config)
+    from detector.safe_text import safe
     from replay.run import replay_files
 
     summary = replay_files(
@@ -50,11 +49,22 @@ def replay(
         labels=labels,
         progress=progress and sys.stderr.isatty(),
     )
+    for sentence in _warnings(summary, out):
+        sys.stderr.write(f"keywatch: {safe(sentence, 1000)}\n")
     found = sum(summary["alerts"].values()) + summary["hard_alerts"]
     sys.stdout.write(
         f"{summary['lines']:,} lines, {summary['keys']:,} keys, {found} alerts, "
         f"{summary['events_per_s']:,} events/s: see {out / 'report.html'}\n"
     )
+
+
+def _warnings(summary: dict[str, Any], out: Path) -> Iterator[str]:
+    """What of the input could not be used."""
+    refused = sum(summary["rejected"].values())
+    if refused:
+        where = out / "rejected.ndjson"
+        yield f"{refused:,} of {summary['lines']:,} lines could not be read: see {where}"
+    yield from summary["damaged"]
 
 
 def simulate(

@@ -37,7 +37,7 @@ class EpisodeBook:
 
     open: dict[tuple[int, int], Episode] = field(default_factory=dict)
     closed: list[Episode] = field(default_factory=list)
-    hard: list[Episode] = field(default_factory=list)
+    hard: dict[str, Episode] = field(default_factory=dict)  # facts the fleet has yet to decide
 
     def apply(self, row: Any, who: Subject, texts: Texts, weights: tuple[float, ...]) -> Candidate:
         """Opens or raises the episode of an OPEN or PEAK row; the candidate is as of it."""
@@ -62,8 +62,13 @@ class EpisodeBook:
         self.closed.append(replace(final, state="closed", closed_us=end_us))
 
     def add_hard(self, row: Any, who: Subject, what: str) -> Candidate:
-        """A deterministic fact: an episode of its own, closed at once."""
+        """A deterministic fact: an episode of its own, closed at once.
+
+        It is kept when the fleet stage makes an alert of it; one that is collapsed into the
+        notice about the registry is not.
+        """
         ts_us, ordinal = int(row["ts_us"]), int(row["ordinal"])
+        leak = (int(row["leak_requests"]), int(row["leak_bytes"]))
         reason = Reason("out_of_grant", HARD_SCORE_NATS, 1.0, 0.0, what)
         episode = Episode(
             alert_id=alert_id(who.name.text, "abused/out_of_grant", ts_us, ordinal),
@@ -83,38 +88,37 @@ class EpisodeBook:
             return_period_days=None,
             reasons=(reason,),
             actor=None,
-            requests_leaked=1,
-            bytes_leaked=0,
+            requests_leaked=leak[0],
+            bytes_leaked=leak[1],
             action="notify",
             simulated=True,
-            curve=((ts_us, HARD_SCORE_NATS, 1, 0),),
+            curve=((ts_us, HARD_SCORE_NATS, *leak),),
             credential=who.name.credential,
         )
-        self.hard.append(episode)
+        self.hard[episode.alert_id] = episode
         return Candidate(ts_us, ordinal, hard=True, over_threshold=True, episode=episode)
 
-    def mark_alerted(self, alert: Episode) -> None:
-        """Writes the fleet's decision into the episode, open or just closed."""
-
-        def decided(episode: Episode) -> Episode:
-            if episode.alert_id != alert.alert_id:
-                return episode
-            return replace(
-                episode,
-                alerted_us=alert.alerted_us,
-                return_period_days=alert.return_period_days,
-            )
-
+    def mark_alerted(self, alert: Episode) -> bool:
+        """Writes the fleet's decision into its episode; False when it is not one of these."""
+        fact = self.hard.pop(alert.alert_id, None)
+        if fact is not None:
+            self.closed.append(_decided(fact, alert))
+            return True
         for at, episode in self.open.items():
-            self.open[at] = decided(episode)
-        self.closed = [decided(e) for e in self.closed]
-        self.hard = [decided(e) for e in self.hard]
+            if episode.alert_id == alert.alert_id:
+                self.open[at] = _decided(episode, alert)
+                return True
+        for i, episode in enumerate(self.closed):
+            if episode.alert_id == alert.alert_id:
+                self.closed[i] = _decided(episode, alert)
+                return True
+        return False
 
     def take_closed(self, watermark_us: int) -> list[Episode]:
-        """Removes and returns what closed at or before the watermark."""
-        gone = [e for e in self.closed + self.hard if _end(e) <= watermark_us]
-        self.closed = [e for e in self.closed if _end(e) > watermark_us]
-        self.hard = [e for e in self.hard if _end(e) > watermark_us]
+        """Removes and returns what closed before the watermark, up to which all is decided."""
+        gone = [e for e in self.closed if _end(e) < watermark_us]
+        self.closed = [e for e in self.closed if _end(e) >= watermark_us]
+        self.hard = {i: e for i, e in self.hard.items() if _end(e) >= watermark_us}
         return sorted(gone, key=lambda e: (_end(e), e.alert_id))
 
     def map_open(self, change: Callable[[tuple[int, int], Episode], Episode]) -> list[Episode]:
@@ -134,6 +138,12 @@ def as_of(episode: Episode, e: Any) -> Episode:
     )
 
 
+def _decided(episode: Episode, alert: Episode) -> Episode:
+    return replace(
+        episode, alerted_us=alert.alerted_us, return_period_days=alert.return_period_days
+    )
+
+
 def _end(episode: Episode) -> int:
     assert episode.closed_us is not None
     return episode.closed_us
@@ -147,11 +157,13 @@ def _episode(
     before: Episode | None,
 ) -> Episode:
     channel, ts_us, score = int(row["channel"]), int(row["ts_us"]), float(row["score"])
-    if before is not None and score <= before.score:
-        return replace(before, last_seen_us=ts_us)
     threshold = float(row["threshold"])
-    severity = severity_of(score, threshold)
     point = (ts_us, score, int(row["leak_requests"]), int(row["leak_bytes"]))
+    peak, peak_us, curve = score, ts_us, _curve(before.curve if before else (), point)
+    if before is not None and score <= before.score:
+        # a crossing without a new maximum: a cold key's threshold came down to the score
+        peak, peak_us, curve = before.score, before.peak_us, before.curve
+    severity = severity_of(peak, threshold)
     opened_us, ordinal = int(row["opened_us"]), int(row["opened_ordinal"])
     return Episode(
         alert_id=alert_id(who.name.text, CHANNELS[channel], opened_us, ordinal),
@@ -162,11 +174,11 @@ def _episode(
         state="open",
         opened_us=opened_us,
         first_suspicious_us=int(row["suspect_us"]),
-        peak_us=ts_us,
-        last_seen_us=ts_us,
+        peak_us=peak_us,
+        last_seen_us=max(ts_us, before.last_seen_us) if before else ts_us,
         closed_us=None,
         alerted_us=before.alerted_us if before else None,
-        score=score,
+        score=peak,
         threshold=round(threshold, 3),
         return_period_days=before.return_period_days if before else None,
         reasons=reasons,
@@ -175,7 +187,7 @@ def _episode(
         bytes_leaked=point[3],
         action=action_of(channel, severity, reasons, actor),
         simulated=True,
-        curve=_curve((before.curve if before else ()), point),
+        curve=curve,
         credential=who.name.credential,
     )
 

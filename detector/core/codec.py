@@ -56,9 +56,9 @@ def encode(state: State, names: list[KeyName], texts: Texts, book: EpisodeBook) 
     """Bytes from which ``decode`` makes an equal shard."""
     n_keys = int(state.shard["keys"][0])
     arrays = {name: getattr(state, name)[:n_keys] for name in tables.PER_KEY}
-    for name in _TABLES:
-        table = getattr(state, name)
-        arrays[name] = table[table["tag"] != 0]
+    clock_us = int(state.shard["clock_us"][0])
+    for name, life_cells in tables.LIFE_CELLS.items():
+        arrays[name] = tables.alive(getattr(state, name), clock_us, life_cells)
     arrays["values"] = state.values[state.values != 0]
     arrays["shard"] = state.shard
     bodies = {name: _clean(array).tobytes() for name, array in arrays.items()}
@@ -96,9 +96,12 @@ def decode(data: bytes) -> tuple[State, list[KeyName], Texts, EpisodeBook]:
         names = msgspec.msgpack.decode(data[ends[0] : ends[1]], type=list[KeyName])
         texts = msgspec.msgpack.decode(data[ends[1] : ends[2]], type=tuple[dict[int, str], ...])
         book = msgspec.msgpack.decode(data[ends[2] : ends[3]], type=EpisodeBook)
-    except (msgspec.MsgspecError, ValueError, struct.error, AttributeError) as e:
+        state = _state(arrays)
+        if len(names) != int(state.shard["keys"][0]):
+            raise SnapshotError("snapshot holds another number of names than of keys")
+    except (msgspec.MsgspecError, ValueError, KeyError, struct.error, AttributeError) as e:
         raise SnapshotError(f"snapshot is damaged: {e}") from e
-    return _state(arrays), names, Texts(texts), book
+    return state, names, Texts(texts), book
 
 
 def _clean(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -132,6 +135,10 @@ def _state(arrays: dict[str, npt.NDArray[Any]]) -> State:
     """Live tables around saved rows; places differ from before, results do not."""
     shard = arrays["shard"].copy()
     n_keys = int(shard["keys"][0])
+    for name in (*_TABLES, "values"):  # counted, not believed: a full table would never end
+        shard[name] = len(arrays[name])
+    if any(len(arrays[name]) != n_keys for name in tables.PER_KEY):
+        raise SnapshotError("snapshot arrays disagree about the number of keys")
     room = tables.blank(
         keys=_room(n_keys), pairs=_room(len(arrays["pairs"])), actors=_room(len(arrays["actors"]))
     )._asdict()

@@ -169,5 +169,11 @@ def alert_id(key: str, channel: str, opened_us: int, ordinal: int) -> str:
 
 
 def alerted(episode: Episode, at_us: int, return_period_days: float | None) -> Episode:
-    """The episode as an alert: never rewritten afterwards."""
-    return replace(episode, alerted_us=at_us, return_period_days=return_period_days)
+    """The episode as an alert, still open as of that event: never rewritten afterwards."""
+    return replace(
+        episode,
+        state="open",
+        closed_us=None,
+        alerted_us=at_us,
+        return_period_days=return_period_days,
+    )

@@ -78,22 +78,21 @@ def _reason(row: Any, texts: Texts, family: int, nats: float) -> Reason:
     )
 
 
+def _n(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def _per_cell(row: Any, kind: int) -> float:
+    """Bursts of new values of a kind that an active cell usually brings."""
     shape = novelty.SHAPE[kind] + float(row["bursts"][kind])
     return shape / (novelty.RATE[kind] + float(row["exposure"]))
-
-
-def _active(row: Any) -> str:
-    hours = float(row["exposure"]) * HOURS_PER_CELL
-    return f"{hours:,.0f} active hours" if hours >= 1 else "its first hour"
 
 
 def _new_value(row: Any, kind: int, what: str, who: str) -> tuple[float, float, str]:
     usual = _per_cell(row, kind)
     hours = HOURS_PER_CELL / usual
     pace = f"one new {what} in {hours:,.0f} active hours" if hours >= 1 else f"new {what}s all day"
-    text = f"{who} is new to this key; its usual pace is {pace} (seen for {_active(row)})"
-    return max(1, int(row["fresh"][kind])), usual, text
+    return max(1, int(row["fresh"][kind])), usual, f"{who} is new to this key; its pace is {pace}"
 
 
 def _network(row: Any, texts: Texts) -> tuple[float, float, str]:
@@ -109,62 +108,72 @@ def _client(row: Any, texts: Texts) -> tuple[float, float, str]:
 def _brought(row: Any, texts: Texts, kind: int, noun: str) -> tuple[float, float, str]:
     brought = row["actor_route_new"] if kind == novelty.ROUTE else row["actor_area_new"]
     n = int(brought) if row["actor"] else int(row["fresh"][kind])
-    usual = _per_cell(row, kind)
+    usual = _per_cell(row, kind) * float(row["burst_size"][kind])
+    if n == 0:
+        return n, usual, f"in the last hours this key used {noun}s it never used before"
     last = f", latest {texts.route(int(row['route']))}" if row["route"] else ""
-    return n, usual, f"{n} {noun} this key never used before{last}; usual {usual:.2g} per 15 min"
+    return n, usual, f"{_n(n, noun)} this key never used before{last}; usual {usual:.2g} in 15 min"
 
 
 def _routes(row: Any, texts: Texts) -> tuple[float, float, str]:
-    return _brought(row, texts, novelty.ROUTE, "routes")
+    return _brought(row, texts, novelty.ROUTE, "route")
 
 
 def _areas(row: Any, texts: Texts) -> tuple[float, float, str]:
-    return _brought(row, texts, novelty.AREA, "parts of the API")
+    return _brought(row, texts, novelty.AREA, "API area")
 
 
 def _mix(row: Any, _: Texts) -> tuple[float, float, str]:
     foreign, total = int(row["actor_foreign"]), int(row["actor_requests"])
-    text = f"{foreign} of its {total} requests go where this key had never been"
-    return foreign, 0.1 * total, text
+    usual = float(row["mix_usual"])
+    text = f"{foreign} of its {_n(total, 'request')} go where this key had never been"
+    return foreign, usual * total, f"{text}; usual share {usual:.0%}"
+
+
+def _so_far(count: float, usual: float) -> str:
+    """Evidence outlives the 15 minutes that brought it: say so when these are quiet again."""
+    return "" if count > usual else "; the evidence is from the last hours"
 
 
 def _actor_volume(row: Any, _: Texts) -> tuple[float, float, str]:
     count, usual = int(row["actor_count"]), float(row["actor_usual"])
-    text = f"{count} requests in 15 min from this source; a new source usually makes {usual:.0f}"
-    return count, usual, text
+    text = f"{_n(count, 'request')} in this 15 min from this source; a new one usually makes"
+    return count, usual, f"{text} {usual:.0f}{_so_far(count, usual)}"
 
 
 def _volume(row: Any, _: Texts) -> tuple[float, float, str]:
     count, mean = int(row["count"]), float(row["mean"])
-    text = f"{count} requests in this 15 min; usual for this hour {mean:.1f}"
-    return count, mean, text
+    text = f"{_n(count, 'request')} in this 15 min; usual for this hour {mean:.1f}"
+    return count, mean, text + _so_far(count, 2 * mean)
 
 
 def _probing(row: Any, _: Texts) -> tuple[float, float, str]:
-    n, usual = float(row["failing_routes"]), float(row["failing_usual"])
-    text = f"about {n:.0f} different routes refused it in this 15 min; usual {usual:.1f}"
-    return n, usual, text
+    n, usual = round(float(row["failing_routes"])), float(row["failing_usual"])
+    if n <= max(1.0, usual):
+        return n, usual, "in the last hours many different routes refused this key"
+    return (
+        n,
+        usual,
+        f"about {_n(n, 'different route')} refused it in this 15 min; usual {usual:.2g}",
+    )
 
 
 def _dormancy(row: Any, _: Texts) -> tuple[float, float, str]:
-    gap, longest = int(row["gap"]) / 96, int(row["longest"]) / 96
-    text = f"woke up after {gap:.1f} days of silence; its longest before was {longest:.1f}"
-    return gap, longest, text
+    gap, before = int(row["gap"]) / 96, int(row["gap_before"]) / 96
+    text = f"woke up after {gap:.1f} days of silence; its longest before was {before:.1f}"
+    return gap, before, text
 
 
 def _concurrency(row: Any, _: Texts) -> tuple[float, float, str]:
     n = int(row["actor_switches"])
-    text = f"took turns with the key's other networks {n} times within minutes: both in use at once"
-    return n, 0.0, text
+    text = f"took turns with the key's other networks {_n(n, 'time')} within minutes"
+    return n, 0.0, f"{text}: both in use at once"
 
 
 def _enumeration(row: Any, _: Texts) -> tuple[float, float, str]:
     new, total, usual = int(row["idents_new"]), int(row["idents"]), float(row["idents_usual"])
-    text = (
-        f"{new} of {total} object ids in this 15 min were never asked for before;"
-        f" usual share {usual:.0%}"
-    )
-    return new, usual * total, text
+    text = f"{new} of {_n(total, 'object id')} in this 15 min were never asked for before"
+    return new, usual * total, f"{text}; usual share {usual:.0%}{_so_far(new, usual * total)}"
 
 
 _DESCRIBE = (

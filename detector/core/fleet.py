@@ -17,8 +17,8 @@ from math import ceil
 import msgspec
 
 from detector.core.episodes import Candidate, Episode, Reason, alert_id, alerted
+from models.clock import DAY_US
 
-DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
 WEEK_US = 7 * DAY_US
 MEMORY_US = 35 * DAY_US
@@ -38,8 +38,10 @@ class _Memory(msgspec.Struct):
     peaks: dict[str, tuple[int, str, float]] = {}
     # alert_id -> alerted_us
     alerts: dict[str, int] = {}
-    # alert_id -> (time, key hash) of hard facts
-    hard: dict[str, tuple[int, str]] = {}
+    # alert_id -> time of hard facts; a key reports each fact once a day
+    hard: dict[str, int] = {}
+    # key -> time of its latest hard fact, oldest first
+    hard_keys: dict[str, int] = {}
     capped: dict[str, int] = {}
     waiting: list[Candidate] = []
 
@@ -136,15 +138,17 @@ class FleetStage:
         memory, episode = self._memory, c.episode
         if episode.alert_id in memory.hard:
             return None
-        memory.hard[episode.alert_id] = (c.ts_us, episode.key)
-        since_us = c.ts_us - HOUR_US
-        hour = {k for at, k in memory.hard.values() if since_us < at <= c.ts_us and k != "*"}
-        if len(hour) <= HARD_KEYS_MAX:
+        memory.hard[episode.alert_id] = c.ts_us
+        memory.hard_keys.pop(episode.key, None)
+        memory.hard_keys[episode.key] = c.ts_us
+        while next(iter(memory.hard_keys.values())) <= c.ts_us - HOUR_US:
+            del memory.hard_keys[next(iter(memory.hard_keys))]
+        if len(memory.hard_keys) <= HARD_KEYS_MAX:
             return alerted(episode, c.ts_us, None)
-        notice = _collapsed(c, len(hour))
+        notice = _collapsed(c, len(memory.hard_keys))
         if notice.alert_id in memory.hard:
             return None
-        memory.hard[notice.alert_id] = (c.ts_us, "*")
+        memory.hard[notice.alert_id] = c.ts_us
         return notice
 
     def _forget(self) -> None:
@@ -158,7 +162,7 @@ class FleetStage:
         memory.alerts = kept
         memory.peaks = {k: v for k, v in memory.peaks.items() if v[0] > old}
         memory.capped = {k: v for k, v in memory.capped.items() if v > old}
-        memory.hard = {k: v for k, v in memory.hard.items() if v[0] > old}
+        memory.hard = {k: v for k, v in memory.hard.items() if v > memory.decided_us - 2 * DAY_US}
 
 
 def _collapsed(c: Candidate, n_keys: int) -> Episode:
@@ -167,12 +171,11 @@ def _collapsed(c: Candidate, n_keys: int) -> Episode:
     text = f"{n_keys} keys succeeded outside their grants within an hour"
     reason = Reason("out_of_grant", c.episode.score, n_keys, 0.0, f"{text}: check the registry")
     return replace(
-        c.episode,
+        alerted(c.episode, c.ts_us, None),
         alert_id=alert_id("*", "abused/out_of_grant", day_us, 0),
         key="*",
         owner=None,
         severity="medium",
         reasons=(reason,),
         credential=(),
-        alerted_us=c.ts_us,
     )

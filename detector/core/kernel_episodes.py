@@ -6,22 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from detector.core.kernel_sources import actor_usual, entry_nats
+from detector.core.episodes import ABUSED, STOLEN
+from detector.core.kernel_sources import SIZE_MAX, actor_usual, entry_nats, foreign_share
 from detector.core.tables import CLOSE, HARD, OPEN, PEAK
 from models import actor as actors_
 from models import enumeration, fusion, novelty, probing, volume
 from models._jit import kernel
-from models.clock import CELLS_PER_DAY
+from models.clock import CELLS_PER_DAY, DAY_US
 
-DAY_US = 86_400_000_000
 CLOSE_AFTER_US = DAY_US  # below the floor for this long closes an episode
 EPISODE_MAX_US = 7 * DAY_US
 STEP_NATS = 0.25  # a new maximum is reported when it is this much higher
 HOLD_CELLS = 48  # 12 hours
+HOLD_MAX_CELLS = 3 * CELLS_PER_DAY  # a period of holds lasts no longer
+HOLD_AGAIN_CELLS = 14 * CELLS_PER_DAY  # and the next one begins no sooner after its beginning
 HOLD_SHARE = 0.6  # of the threshold: from here on nothing is learned
+SUSPECT_PAUSE_US = 3_600_000_000  # a suspicion that rests for an hour is over
 SUSPECT_SHARE = 0.5  # of the floor: from here on requests count as possibly leaked
 COLD_CELLS = 3 * CELLS_PER_DAY
-STOLEN, ABUSED = 0, 1
 
 
 @kernel
@@ -30,8 +32,8 @@ def gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
     n = s.novelty[slot]
     z[:] = 0.0
     z[fusion.F_VOLUME] = volume.evaluate(s.volume[slot], s.keys[slot].cell)
-    z[fusion.F_PROBING] = s.probing[slot].now
     mature = actors_.maturity(s.keys[slot].cells)
+    z[fusion.F_PROBING] = mature * s.probing[slot].now
     z[fusion.F_ENUMERATION] = mature * s.enumeration[slot].evidence
     z[fusion.F_ROUTE] = n.now[novelty.ROUTE]
     z[fusion.F_AREA] = n.now[novelty.AREA]
@@ -79,10 +81,11 @@ def _fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> Non
     for kind in range(novelty.KINDS):
         row.fresh[kind] = n.fresh[kind]
         row.bursts[kind] = n.bursts[kind]
+        row.burst_size[kind] = novelty.burst_size(n, kind)
     row.exposure, row.count, row.mean = n.exposure, v.count, v.mean
     row.failing_routes = probing.distinct(p)
-    row.failing_usual = (probing.SHAPE + p.bursts) / (probing.RATE + p.exposure)
-    row.failed, row.gap, row.longest = p.failed, d.gap, d.longest
+    row.failing_usual = probing.usual(p)
+    row.failed, row.gap, row.gap_before = p.failed, d.gap, d.before
     e = s.enumeration[slot]
     row.idents, row.idents_new, row.idents_usual = e.cell_total, e.cell_fresh, enumeration.share(e)
     row.actor = actor_place >= 0
@@ -91,16 +94,16 @@ def _fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> Non
         row.network, row.client, row.route = a.network, a.client, a.route_last
         row.actor_first_us, row.actor_requests = a.first_us, a.requests
         row.actor_count, row.actor_usual = a.count, actor_usual(s, slot)
-        row.actor_foreign = a.foreign
+        row.actor_foreign, row.mix_usual = a.foreign, foreign_share(s.keys[slot])
         row.actor_route_new, row.actor_area_new = a.route_new, a.area_new
         row.actor_switches = a.switches
 
 
 @kernel
-def expired(e: Any, clock_us: int) -> bool:
-    """True when an open episode is over as of the shard's clock."""
+def expired(e: Any, now_us: int) -> bool:
+    """True when an open episode is over as of ``now_us``."""
     return (
-        clock_us - e.above_us > CLOSE_AFTER_US or clock_us - e.opened_us > EPISODE_MAX_US
+        now_us - e.above_us > CLOSE_AFTER_US or now_us - e.opened_us > EPISODE_MAX_US
     ) and e.opened_us != 0
 
 
@@ -118,27 +121,46 @@ def clear(e: Any) -> None:
 
 @kernel
 def _suspect(e: Any, ts_us: int) -> None:
-    """Notes since when evidence has been gathering without a day's pause."""
-    if e.suspect_us == 0 or ts_us - e.suspect_last_us > CLOSE_AFTER_US:
+    """Notes since when evidence has been gathering without an hour's pause."""
+    rested = ts_us - e.suspect_last_us > SUSPECT_PAUSE_US and e.opened_us == 0
+    if e.suspect_us == 0 or rested:
         e.suspect_us = ts_us
-        if e.opened_us == 0:
-            e.leak_requests, e.leak_bytes = 0, 0
-    e.suspect_last_us = ts_us
+        e.leak_requests, e.leak_bytes = 0, 0
+    e.suspect_last_us = max(e.suspect_last_us, ts_us)
 
 
 @kernel
-def _count_leak(s: Any, e: Any, actor_place: int, size_bytes: int) -> None:
-    """Counts what the suspected party took: this request, or all of a new actor's."""
+def _count_leak(s: Any, e: Any, actor_place: int, served_bytes: int) -> None:
+    """Counts what the suspected party got: this request, or all of a new actor's.
+
+    ``served_bytes`` is negative for a request that was refused: nothing leaked by it.
+    """
     if actor_place < 0:
-        e.leak_requests += 1
-        e.leak_bytes += size_bytes
+        if served_bytes >= 0:
+            e.leak_requests += 1
+            e.leak_bytes += served_bytes
         return
     a = s.actors[actor_place]
-    fresh = a.requests - a.counted
-    e.leak_requests += fresh
-    e.leak_bytes += a.bytes if fresh == a.requests else size_bytes
-    a.counted = a.requests
+    e.leak_requests += a.served - a.counted
+    e.leak_bytes += a.served_bytes - a.counted_bytes
+    a.counted, a.counted_bytes = a.served, a.served_bytes
     e.suspect_us = min(e.suspect_us, a.first_us)
+
+
+@kernel
+def _hold(key: Any, e: Any) -> None:
+    """Nothing is learned for 12 hours; renewed only where it came to an alert.
+
+    What is merely unusual must be able to become usual, and what nobody objects to as well:
+    a period of holds ends after three days, and learning has eleven before the next.
+    """
+    if e.held and not e.over:
+        return
+    if key.cell - key.hold_since >= HOLD_AGAIN_CELLS:
+        key.hold_since = key.cell
+    if key.cell - key.hold_since < HOLD_MAX_CELLS:
+        key.hold_cell = max(key.hold_cell, key.cell + HOLD_CELLS)
+    e.held = 1
 
 
 @kernel
@@ -151,13 +173,13 @@ def judge(
     limits: Any,
     ts_us: int,
     event: int,
-    size_bytes: int,
+    served_bytes: int,
     rows: Any,
     n_rows: int,
 ) -> int:
     """Moves the episode of one channel by one event; returns the new number of rows."""
     key, e = s.keys[slot], s.episodes[slot, channel]
-    if expired(e, s.shard[0].clock_us):
+    if expired(e, key.last_us):
         _fill_row(s, rows[n_rows], slot, channel, CLOSE, ts_us, event)
         clear(e)
         n_rows += 1
@@ -167,19 +189,16 @@ def judge(
         return n_rows
     _suspect(e, ts_us)
     if channel == ABUSED:  # the whole key is under suspicion, from the first sign on
-        _count_leak(s, e, -1, size_bytes)
-    if score >= HOLD_SHARE * base and (e.over or not e.held):
-        # held once per episode, for as long as it lasts only when it came to an alert:
-        # what is merely unusual must be able to become usual
-        key.hold_cell = max(key.hold_cell, key.cell + HOLD_CELLS)
-        e.held = 1
+        _count_leak(s, e, -1, served_bytes)
+    if score >= HOLD_SHARE * base:
+        _hold(key, e)
     if score < floor:
         return n_rows
     if channel == STOLEN:  # one source is, its earlier requests included
-        _count_leak(s, e, actor_place, size_bytes)
+        _count_leak(s, e, actor_place, served_bytes)
     cold = max(0.0, 1.0 - (key.cell - s.volume[slot].born_cell) / COLD_CELLS)
     threshold = base + limits[channel, 2] * cold
-    e.above_us = ts_us
+    e.above_us = max(e.above_us, ts_us)
     crossed = score >= threshold and e.over == 0
     kind = PEAK
     if e.opened_us == 0:
@@ -196,11 +215,15 @@ def judge(
 
 
 @kernel
-def hard_fact(s: Any, slot: int, ts_us: int, event: int, rows: Any, n_rows: int) -> int:
+def hard_fact(
+    s: Any, slot: int, ts_us: int, event: int, size_bytes: int, rows: Any, n_rows: int
+) -> int:
     """A success outside the key's grants: one row per key and day."""
     day = ts_us // DAY_US
     if s.keys[slot].hard_day >= day:
         return n_rows
     s.keys[slot].hard_day = day
-    _fill_row(s, rows[n_rows], slot, ABUSED, HARD, ts_us, event)
+    row = rows[n_rows]
+    _fill_row(s, row, slot, ABUSED, HARD, ts_us, event)
+    row.leak_requests, row.leak_bytes = 1, min(size_bytes, SIZE_MAX)
     return n_rows + 1

@@ -14,7 +14,11 @@ from models.clock import CELLS_PER_DAY
 
 ACTOR_ENTRY_MIN = 1.0  # nats of novelty that make a source worth a record of its own
 ENTRY_UNIT = 16.0
-VALUES_MAX = (256, 64, 500, 128)  # distinct networks, clients, routes, areas of a key
+# Distinct networks, clients, routes and areas, and actors, that a key may add in 56 days:
+# past it nothing of that kind is new any more. So at most twice as many are remembered.
+VALUES_MAX = (256, 64, 500, 128)
+ACTORS_MAX = 128
+SIZE_MAX = 1 << 40  # of one response, in the sums of leaked bytes
 
 
 @kernel
@@ -34,9 +38,10 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
         found[kind] = place
         return False
     n = s.novelty[slot]
-    if n.new[kind] + n.fresh[kind] >= VALUES_MAX[kind]:
+    if key.values[kind] >= VALUES_MAX[kind]:
         s.shard[0].values_over_cap += 1
         return False
+    key.values[kind] += 1
     if place < 0:
         place = -1 - place
         s.shard[0].pairs += 1
@@ -44,7 +49,6 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
     pair.tag = tag
     pair.first_cell = pair.last_cell = key.cell
     pair.cells = pair.days = pair.entry = 0
-    pair.count = 1
     if key.hold_cell < key.cell:
         pair.cells = pair.days = 1
     if key.ordinal > 1:
@@ -57,7 +61,6 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
 
 @kernel
 def _revisit(pair: Any, key: Any) -> None:
-    pair.count += 1
     if pair.last_cell == key.cell:
         return
     if key.hold_cell < key.cell:
@@ -89,14 +92,16 @@ def find_actor(s: Any, slot: int, network: int, client: int, ts_us: int, entry: 
     place = find_tag(s.actors, tag)
     if place >= 0 and key.cell - s.actors[place].last_cell <= actors_.LIFE_CELLS:
         return place
-    if entry < ACTOR_ENTRY_MIN:
+    if entry < ACTOR_ENTRY_MIN or key.actors >= ACTORS_MAX:
         return -1
+    key.actors += 1
     if place < 0:
         place = -1 - place
         s.shard[0].actors += 1
     a = s.actors[place]
     a.tag, a.key_lo, a.network, a.client = tag, key.lo, network, client
-    a.first_us, a.last_cell, a.bytes = ts_us, key.cell, 0
+    a.first_us, a.last_cell = ts_us, key.cell
+    a.served = a.served_bytes = a.counted_bytes = 0
     a.requests = a.count = a.failed = a.foreign = 0
     a.volume = a.mix = a.route = a.area = a.concurrency = 0.0
     a.switches = a.counted = 0
@@ -115,6 +120,13 @@ def actor_usual(s: Any, slot: int) -> float:
 
 
 @kernel
+def foreign_share(key: Any) -> float:
+    """Share of the key's requests that usually goes to areas it has known for a day at most."""
+    weight = actors_.FOREIGN_WEIGHT
+    return (key.young + weight * actors_.FOREIGN_PRIOR) / (key.total + weight)
+
+
+@kernel
 def actor_event(
     s: Any, slot: int, a: Any, status: int, size_bytes: int, foreign: bool, has_area: bool
 ) -> None:
@@ -129,13 +141,13 @@ def actor_event(
         a.last_cell, a.count = key.cell, 0
     a.requests += 1
     a.count += 1
-    a.bytes += size_bytes
     if 400 <= status < 500:
         a.failed += 1
+    if status < 400:
+        a.served += 1
+        a.served_bytes += min(size_bytes, SIZE_MAX)
     if has_area:
-        weight = actors_.FOREIGN_WEIGHT
-        p0 = (key.young + weight * actors_.FOREIGN_PRIOR) / (key.total + weight)
-        a.mix = actors_.mix_add(a.mix, actors_.mix_step(foreign, p0))
+        a.mix = actors_.mix_add(a.mix, actors_.mix_step(foreign, foreign_share(key)))
         a.foreign += foreign
 
 

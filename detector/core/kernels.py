@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.core.kernel_episodes import ABUSED, STOLEN, gather, hard_fact, judge, stolen_view
+from detector.core.episodes import ABUSED, STOLEN
+from detector.core.events import AUTH_FAILED
+from detector.core.kernel_episodes import gather, hard_fact, judge, stolen_view
 from detector.core.kernel_sources import (
+    SIZE_MAX,
     actor_event,
     entry_nats,
     find_actor,
@@ -21,14 +24,13 @@ from detector.core.kernel_sources import (
     note_switch,
     visit,
 )
-from detector.core.tables import ROW, find_key, needs_room
+from detector.core.tables import EXPIRY_CELLS, ROW, find_key, needs_room
 from models import dormancy, enumeration, fusion, novelty, probing, volume
 from models._jit import kernel
 from models.clock import cell_of, decay
 
 LATE_US = 300_000_000  # an event later than this behind its key's newest is only counted
 USAGE_HALF_LIFE_CELLS = 2688.0
-AUTH_FAILED = 2
 ROWS_MAX = 4096
 
 
@@ -56,8 +58,9 @@ def _new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
     key.hi, key.lo = hi, lo
     key.first_us = key.last_us = ts_us
     key.cell = cell_of(ts_us)
-    key.hold_cell = -1
-    key.hard_day = -1
+    key.hold_cell = key.hard_day = -1
+    key.hold_since = -(1 << 30)
+    key.epoch = key.cell // EXPIRY_CELLS
     volume.born(s.volume[slot], key.cell)
     volume.open_cell(s.volume[slot], s.season[slot], key.cell)
     return slot
@@ -84,6 +87,10 @@ def _advance(s: Any, slot: int, cell: int) -> None:
     key.pairs *= keep
     key.cells += 1
     key.cell = cell
+    if cell // EXPIRY_CELLS != key.epoch:
+        key.epoch, key.actors = cell // EXPIRY_CELLS, 0
+        for kind in range(novelty.KINDS):
+            key.values[kind] = 0
     volume.open_cell(s.volume[slot], s.season[slot], cell)
 
 
@@ -138,12 +145,11 @@ def _fold_event(
         key.own_area += area_nats
     note_switch(s, slot, place, b.network[i], elapsed_us)
     gather(s, slot, place, found, z)
-    n_rows = judge(s, slot, ABUSED, place, z, limits, ts_us, i, size_bytes, rows, n_rows)
+    served = min(size_bytes, SIZE_MAX) if status < 400 else -1
+    n_rows = judge(s, slot, ABUSED, place, z, limits, ts_us, i, served, rows, n_rows)
     stolen_view(s, slot, place, z)
-    n_rows = judge(s, slot, STOLEN, place, z, limits, ts_us, i, size_bytes, rows, n_rows)
+    n_rows = judge(s, slot, STOLEN, place, z, limits, ts_us, i, served, rows, n_rows)
     learn_usage(s, slot, found[novelty.AREA])
-    if b.violates[i] and 200 <= status < 300:
-        n_rows = hard_fact(s, slot, ts_us, i, rows, n_rows)
     return n_rows
 
 
@@ -180,6 +186,8 @@ def fold(
             slot = _new_key(s, -1 - slot, hi, lo, ts_us)
         key = s.keys[slot]
         key.ordinal += 1
+        if b.violates[i] and 200 <= b.status[i] < 300:  # a fact, however late it is told
+            n_rows = hard_fact(s, slot, ts_us, i, b.size_bytes[i], rows, n_rows)
         if ts_us < key.last_us - LATE_US:
             shard.late += 1
             continue

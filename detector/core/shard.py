@@ -14,9 +14,13 @@ from detector.core.book import EpisodeBook, Subject, as_of
 from detector.core.episodes import Candidate, Episode
 from detector.core.events import EventBatch, KeyName
 from detector.core.explain import Texts
+from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
 from detector.core.registry import KeyRegistry
 from detector.core.settings import ShardSettings
 
+# A key's event may come this much later than others of its partition (the decoder's late
+# limit and a little more); only then can another key's time decide that its episode is over.
+SWEEP_GRACE_US = 90_000_000_000
 _COUNTERS = (
     "events",
     "no_key",
@@ -126,15 +130,23 @@ class Shard:
             rows[:] = np.zeros((), tables.ROW)
             if at == before or at < len(batch):
                 self._state = tables.grown(self._state)
-        self._sweep()
+        self._sweep(self.clock_us - SWEEP_GRACE_US)
         return candidates
 
-    def mark_alerted(self, alert: Episode) -> None:
-        """Writes the fleet's decision into the episode it is about."""
-        self._book.mark_alerted(alert)
+    def mark_alerted(self, alert: Episode) -> bool:
+        """Writes the fleet's decision into its episode; False when it is not this shard's."""
+        return self._book.mark_alerted(alert)
+
+    def advance(self, watermark_us: int) -> None:
+        """Other shards have reached this event time: what is over by then is closed here too."""
+        self._sweep(watermark_us - SWEEP_GRACE_US)
+
+    def finish(self, last_us: int) -> None:
+        """The whole log, in event-time order, ended at ``last_us``."""
+        self._sweep(last_us)
 
     def take_closed(self, watermark_us: int | None = None) -> list[Episode]:
-        """Episodes that closed by the watermark (default: the clock), each once."""
+        """Episodes that closed before the watermark (default: the clock), each once."""
         return self._book.take_closed(self.clock_us if watermark_us is None else watermark_us)
 
     def close_all(self) -> list[Episode]:
@@ -226,27 +238,22 @@ class Shard:
         entry = self.registry.get(name.text) if self.registry is not None else None
         return entry.owner if entry is not None and entry.owner else name.owner
 
-    def _sweep(self) -> None:
-        """Closes what the clock has passed: the same as the key's next event would.
+    def _sweep(self, now_us: int) -> None:
+        """Closes what is over as of ``now_us``, just as the key's own next event would.
 
         Open episodes are few; the earliest possible end is kept, so most calls look at none.
         """
-        clock_us = self.clock_us
-        if clock_us <= self._next_close_us or not self._book.open:
+        if now_us <= self._next_close_us or not self._book.open:
             return
         ends = []
         for slot, channel in list(self._book.open):
             e = self._state.episodes[slot, channel]
-            if kernel_episodes.expired(e, clock_us):
+            if kernel_episodes.expired(e, now_us):
                 self._book.close(slot, channel, e)
                 kernel_episodes.clear(e)
             else:
                 above, opened = int(e["above_us"]), int(e["opened_us"])
-                end_us = (
-                    above + kernel_episodes.CLOSE_AFTER_US,
-                    opened + kernel_episodes.EPISODE_MAX_US,
-                )
-                ends.append(min(end_us))
+                ends += [above + CLOSE_AFTER_US, opened + EPISODE_MAX_US]
         self._next_close_us = min(ends, default=0)
 
     @staticmethod

@@ -39,6 +39,10 @@ KEY = np.dtype(
         ("cell", "i4"),  # the open cell
         ("cells", "u4"),  # committed active cells
         ("hold_cell", "i4"),  # nothing is learned up to and including this cell
+        ("hold_since", "i4"),  # the cell in which the latest period of holds began
+        ("epoch", "i4"),  # 56-day period that the two counts below belong to
+        ("values", "u2", (KINDS,)),  # values remembered in this epoch
+        ("actors", "u2"),  # actors made in this epoch
         ("hard_day", "i4"),  # day of the last hard fact
         ("young", "f4"),  # decayed requests to areas the key has known for less than a day
         ("total", "f4"),  # decayed requests
@@ -61,7 +65,6 @@ PAIR = np.dtype(
         ("cells", "u2"),  # active cells it was seen in, while nothing was held
         ("days", "u1"),
         ("entry", "u1"),  # surprise when it first came, in 1/16 nat
-        ("count", "u4"),
     ],
     align=True,
 )
@@ -127,9 +130,11 @@ ROW = np.dtype(
         ("mean", "f4"),
         ("failing_routes", "f4"),
         ("failing_usual", "f4"),
+        ("burst_size", "f4", (KINDS,)),
+        ("mix_usual", "f4"),
         ("failed", "u4"),
         ("gap", "i4"),
-        ("longest", "i4"),
+        ("gap_before", "i4"),
         ("idents", "u4"),
         ("idents_new", "u4"),
         ("idents_usual", "f4"),
@@ -300,7 +305,7 @@ def refill_values(values: Any, old: Any) -> None:
             values[at] = old[i]
 
 
-def _alive(table: Any, clock_us: int, life_cells: int) -> Any:
+def alive(table: Any, clock_us: int, life_cells: int) -> Any:
     """Records that a later event may still meet; a week's grace for late senders.
 
     What is left out would be treated as never seen, so leaving it out changes no result.
@@ -328,10 +333,10 @@ def grown(state: State) -> State:
     for name in ("pairs", "actors"):
         if int(shard[name][0]) >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
             old = arrays[name]
-            alive = _alive(old, int(shard["clock_us"][0]), LIFE_CELLS[name])
-            factor = 2 if 2 * len(alive) > shard[name][0] else 1
+            living = alive(old, int(shard["clock_us"][0]), LIFE_CELLS[name])
+            factor = 2 if 2 * len(living) > shard[name][0] else 1
             arrays[name] = np.zeros(factor * len(old), old.dtype)
-            shard[name] = refill_table(arrays[name], alive)
+            shard[name] = refill_table(arrays[name], living)
     if int(shard["values"][0]) >= TABLE_LOAD * len(state.values) - TABLE_SLACK:
         arrays["values"] = np.zeros(2 * len(state.values), np.uint64)
         refill_values(arrays["values"], state.values)
