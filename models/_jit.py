@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,19 +40,33 @@ def cache_key() -> str:
     return h.hexdigest()
 
 
-def _writable_cache_dir() -> Path:
+def _cache_roots() -> Iterator[Path]:
     base = os.environ.get("KEYWATCH_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
-    for root in (base, Path.home() / ".cache"):
-        if root is None:
-            continue
-        path = Path(root) / "keywatch" / f"kernels-{cache_key()}"
+    if base:
+        yield Path(base)
+    try:  # asked for last: a user without HOME and without a passwd entry has none
+        yield Path.home() / ".cache"
+    except RuntimeError:
+        return
+
+
+def _is_ours(path: Path) -> bool:
+    """A directory of this user that no other may write to: numba's cache is code."""
+    found = path.lstat()
+    is_private = found.st_uid == os.getuid() and not found.st_mode & 0o022
+    return stat.S_ISDIR(found.st_mode) and is_private and os.access(path, os.W_OK)
+
+
+def _writable_cache_dir() -> Path:
+    """The first cache directory that is ours alone, else a temporary one of this process."""
+    for root in _cache_roots():
+        path = root / "keywatch" / f"kernels-{cache_key()}"
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if _is_ours(path):
+                return path
         except OSError:
             continue
-        if os.access(path, os.W_OK):
-            return path
-    # numba's cache is code: never a shared directory that somebody else may have prepared
     return Path(tempfile.mkdtemp(prefix="keywatch-kernels-"))
 
 

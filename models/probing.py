@@ -24,6 +24,7 @@ SHAPE, RATE = 1.0, 10.0
 SIZE, SIZE_WEIGHT = 2.0, 2.0  # prior mean number of routes that fail together
 DISTINCT_FULL = 6.0  # a broken client fails on one or two routes; from 1 + this many all counts
 SHARE_FULL = 0.25
+DRIFT = 2.0  # nats a cell loses when it closes: by chance alone a cell brings one
 EVIDENCE_MAX = 20.0
 
 PROBING = np.dtype(
@@ -98,7 +99,7 @@ def observe(p: Any, route: int, requests: int) -> None:
 def commit(p: Any, cells: int, held: bool) -> None:
     """Closes the open cell, ``cells`` later than it opened; learns unless held."""
     keep = decay(cells, HALF_LIFE_CELLS)
-    p.evidence = p.now * decay(cells, EVIDENCE_HALF_LIFE_CELLS)
+    p.evidence = max(0.0, p.now - DRIFT) * decay(cells, EVIDENCE_HALF_LIFE_CELLS)
     p.now = p.evidence
     if not held and p.bits:
         p.routes += min(distinct(p), 4.0 + p.routes)

@@ -89,10 +89,13 @@ def _refuse_late(
         return
     row = int(bad[0])
     line, back_s = int(batch.offset[row]) + 1, back_us[row] / 1e6
-    limit = f"the limit is {lateness_us / 1e6:g} s (--lateness)"
+    limit = f"the limit is {lateness_us / 1e6:g} s"
     if back_us[row] <= lateness_us:
         limit = f"more than {WINDOW_ROWS_MAX} events lie between, too many to sort in memory"
-    raise UsageError(f"{name}, line {line}: event time goes back {back_s:.0f} s; {limit}")
+    raise UsageError(
+        f"{name}, line {line}: event time goes back {back_s:.0f} s; {limit}: "
+        f"sort the file by time, or remove line {line} if its time is wrong"
+    )
 
 
 def _sort_in(window: deque[EventBatch], batch: EventBatch) -> EventBatch:

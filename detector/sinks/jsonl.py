@@ -17,8 +17,8 @@ class JsonlSink:
 
     The file is opened for each alert, so that it may be rotated away under the sink. A last
     line that a crash cut off is removed at the start. A pipe or device is written to and not
-    read back. Remembers one id per alert (about
-    100 bytes each). Raises ``ConfigError`` when the file cannot be opened for writing.
+    read back. A new file has mode 0600, as alerts hold networks and key names; the mode of one
+    that is there stays. Remembers one id per alert (about 100 bytes each). Raises ``ConfigError`` when the file cannot be opened for writing.
     """
 
     name = "jsonl"
@@ -28,7 +28,7 @@ class JsonlSink:
         self._seen: set[str] = set()
         try:
             if self._path.is_file() or not self._path.exists():
-                with open(self._path, "a+b") as file:
+                with open(self._path, "a+b", opener=_open_private) as file:
                     self._read_back(file)
         except OSError as e:
             raise ConfigError(f"cannot write alerts to {self._path}: {e.strerror}") from e
@@ -38,7 +38,7 @@ class JsonlSink:
         if alert["alert_id"] in self._seen:
             return
         try:
-            with open(self._path, "ab") as file:
+            with open(self._path, "ab", opener=_open_private) as file:
                 self._append(file, encode(alert) + b"\n")
         except OSError as e:
             raise DeliveryError(f"cannot write {self._path}: {e.strerror}", retriable=True) from e
@@ -70,6 +70,10 @@ class JsonlSink:
                 self._seen.add(alert_id)
         file.truncate(good_end)
         os.fsync(file.fileno())
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _alert_id(line: bytes) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 from detector.core.errors import ConfigError, SnapshotError
 from detector.core.ports import CheckpointStore
@@ -24,19 +24,12 @@ _PREFIX = struct.Struct("<8sHI")
 _HASH_BYTES = 32
 
 
-class LoadedSnapshot(NamedTuple):
-    """The newest good snapshot; ``damaged`` has one sentence for each newer one skipped."""
-
-    next_offset: int
-    body: bytes
-    damaged: tuple[str, ...]
-
-
 class SnapshotStore:
-    """Saves and loads snapshots; keeps the ``kept`` newest good ones of each partition.
+    """Saves snapshots and keeps the ``kept`` newest of each partition; ``unpack`` reads one.
 
     The offset to go on from is part of the snapshot: state and offset cannot disagree.
-    One writer at a time; it is the caller who owns the partition.
+    One writer at a time; it is the caller who owns the partition, and who deletes what he
+    found damaged, which would count among the newest.
     """
 
     def __init__(self, store: CheckpointStore, kept: int = KEPT_MIN) -> None:
@@ -44,7 +37,6 @@ class SnapshotStore:
             raise ConfigError(f"at least {KEPT_MIN} snapshots must be kept, not {kept}")
         self._store = store
         self._kept = kept
-        self._damaged: set[str] = set()
 
     def save(self, partition: str, next_offset: int, body: bytes) -> str:
         """Stores a snapshot, prunes old ones and returns the new one's key.
@@ -64,44 +56,10 @@ class SnapshotStore:
         self._prune(partition)
         return key
 
-    def load_newest(self, partition: str, *, cold_start: bool = False) -> LoadedSnapshot | None:
-        """The newest good snapshot; ``None`` when the partition never had one.
-
-        Raises ``SnapshotError`` when there are snapshots and none is good, unless
-        ``cold_start`` allows a blank start: then ``None``.
-        """
-        damaged: list[str] = []
-        for key in reversed(self._store.list(_directory(partition))):
-            try:
-                next_offset, body = unpack(self._store.get(key) or b"", partition)
-            except SnapshotError as e:
-                self._damaged.add(key)
-                damaged.append(f"{key}: {e}")
-                continue
-            return LoadedSnapshot(next_offset, body, tuple(damaged))
-        if damaged and not cold_start:
-            raise SnapshotError(
-                f"none of the {len(damaged)} snapshots of {partition} is good "
-                f"({damaged[0]}): restore one from a copy, or allow a cold start"
-            )
-        return None
-
-    def discard(self, partition: str) -> int:
-        """Deletes all snapshots of a partition, whose topic was made anew; how many."""
-        keys = self._store.list(_directory(partition))
-        for key in reversed(keys):
-            self._store.delete(key)
-        return len(keys)
-
     def _prune(self, partition: str) -> None:
-        """Deletes what is older than the ``kept`` newest; known damage does not count."""
-        good = 0
-        for key in reversed(self._store.list(_directory(partition))):
-            if good >= self._kept:
-                self._store.delete(key)
-                self._damaged.discard(key)
-            elif key not in self._damaged:
-                good += 1
+        """Deletes what is older than the ``kept`` newest, the oldest first."""
+        for key in self._store.list(_directory(partition))[: -self._kept]:
+            self._store.delete(key)
 
 
 def pack(partition: str, next_offset: int, body: bytes) -> bytes:

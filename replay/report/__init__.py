@@ -41,9 +41,9 @@ def render_report(
     ----------
     summary
         The content of ``summary.json``. Read are, where present: ``lines``, ``accepted``,
-        ``no_key``, ``rejected`` (a number by reason), ``keys``, ``first_event`` and
-        ``last_event`` (RFC 3339), ``events_per_s``, ``bytes_per_key``, ``inputs`` (names) and
-        ``notes`` (sentences worth reading, such as a damaged input).
+        ``no_key``, ``auth_failed``, ``late``, ``rejected`` (a number by reason), ``keys``,
+        ``first_event`` and ``last_event`` (RFC 3339), ``events_per_s``, ``bytes_per_key``,
+        ``inputs`` (names) and ``notes`` (sentences worth reading, such as a damaged input).
     episodes
         Episode records in their final form.
     alerts

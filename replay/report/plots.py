@@ -9,7 +9,7 @@ from typing import Any
 
 from detector.safe_text import safe
 from replay.labels import time_us
-from replay.report.words import HEADLINES, number, when
+from replay.report.words import HEADLINES, more, number, plural, when
 
 TIMELINE_ROWS_MAX = 40
 MINUTE, DAY = 60_000_000, 86_400_000_000
@@ -85,6 +85,11 @@ class Mark:
     channel: str
     title: str
 
+    @property
+    def is_alerted(self) -> bool:
+        """True when the bar carries an alert's mark."""
+        return self.alert_x is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -117,7 +122,7 @@ def timeline(episodes: Sequence[Mapping[str, Any]], span: tuple[int, int] | None
     ends = [time_us(e["last_seen_at"]) for _, group in shown for e in group]
     lo, hi, note = _window(min(starts), max(ends), span)
     if len(keys) > len(shown):
-        note += f" {len(keys) - len(shown)} more keys are in episodes.ndjson."
+        note += f" {more(len(keys) - len(shown), 'key')} in episodes.ndjson."
     left, width, pitch = 230.0, 1000.0, 26.0
     axis = Axis(lo, hi, left, width - 16)
     rows = [
@@ -204,7 +209,7 @@ def evidence(alert: Mapping[str, Any], final: Mapping[str, Any]) -> Evidence | N
     title = (
         f"Score from {when(final['curve'][0][0])} UTC on: it reaches "
         f"{number(max(c[1] for c in curve))} against a threshold of {number(threshold)}; "
-        f"{number(curve[-1][2])} suspicious requests by the last point."
+        f"{plural(curve[-1][2], 'suspicious request')} by the last point."
     )
     return Evidence(
         width,

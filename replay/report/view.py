@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import log2
 from typing import Any
 
-from detector.core.episodes import SEVERITIES
+from detector.core.episodes import CHANNELS, SEVERITIES
 from detector.safe_text import safe
 from replay.labels import time_us
 from replay.report import plots, words
@@ -14,6 +14,9 @@ from replay.report import plots, words
 ALERTS_MAX = 200
 OTHERS_MAX = 25
 NOTES_MAX = 50
+AUTH_FAILED_SHARE = 0.01  # more than this share of the events, or more than this number, is
+AUTH_FAILED_MAX = 100  # said at the top: a page of guesses at keys is not a quiet one
+STATE_KEYS_MIN = 1000  # fewer share tables that are allocated ahead: bytes per key say nothing
 
 Record = Mapping[str, Any]
 
@@ -30,21 +33,24 @@ def page(
     others = [e for e in episodes if e["alert_id"] not in alerted]
     others.sort(key=lambda e: (-float(e["score"]), str(e["key"])))
     on_timeline = [finals.get(a["alert_id"], a) for a in alerts] or others[:10]
+    timeline = plots.timeline(on_timeline, _span(summary)) if on_timeline else None
+    failed = _auth_failed(summary)
     return {
         "title": safe(title, 120),
-        "verdict": _verdict(alerts),
+        "verdict": _verdict(alerts, failed),
+        "warning": _warning(failed),
         "quiet": not alerts,
         "span": _span_text(summary),
         "inputs": [safe(i, 120) for i in list(summary.get("inputs") or [])[:8]],
         "tiles": _tiles(summary, alerts),
-        "timeline": plots.timeline(on_timeline, _span(summary)) if on_timeline else None,
+        "timeline": timeline,
+        "legend": _legend(timeline) if timeline else None,
         "alerts": [_alert(a, finals.get(a["alert_id"], a)) for a in ranked[:ALERTS_MAX]],
-        "alerts_cut": max(0, len(ranked) - ALERTS_MAX),
+        "alerts_cut": words.more(len(ranked) - ALERTS_MAX, "alert"),
         "others": [_other(e) for e in others[:OTHERS_MAX]],
-        "others_cut": max(0, len(others) - OTHERS_MAX),
+        "others_cut": words.more(len(others) - OTHERS_MAX, "episode"),
         "quality": _quality(summary),
         "notes": [safe(n, 300) for n in list(summary.get("notes") or [])[:NOTES_MAX]],
-        "severities": [s for s in reversed(SEVERITIES) if any(a["severity"] == s for a in alerts)],
     }
 
 
@@ -54,7 +60,36 @@ def _by_severity(alert: Record) -> tuple[int, float, str]:
     return -rank, -float(alert["score"]), str(alert["alert_id"])
 
 
-def _verdict(alerts: Sequence[Record]) -> str:
+def _legend(timeline: plots.Timeline) -> dict[str, list[str]]:
+    """What is drawn: severities of all bars, channels of the alerts' marks."""
+    marks = [m for row in timeline.rows for m in row.marks]
+    severities, pins = {m.severity for m in marks}, {m.channel for m in marks if m.is_alerted}
+    return {
+        "severities": [s for s in reversed(SEVERITIES) if s in severities],
+        "channels": [c for c in CHANNELS if c in pins],
+    }
+
+
+def _auth_failed(summary: Record) -> int:
+    """Failed authentications where there are many; else 0."""
+    failed = int(summary.get("auth_failed") or 0)
+    events = summary.get("accepted", 0) + summary.get("no_key", 0)
+    return failed if failed > min(AUTH_FAILED_MAX, AUTH_FAILED_SHARE * events) else 0
+
+
+def _warning(failed: int) -> str:
+    them = "it" if failed == 1 else "them"
+    return (
+        f"{words.plural(failed, 'request')} failed authentication; "
+        f"keywatch does not hold {them} against a key"
+        if failed
+        else ""
+    )
+
+
+def _verdict(alerts: Sequence[Record], failed: int) -> str:
+    if not alerts and failed:
+        return f"No alert, but {words.plural(failed, 'request')} failed authentication"
     if not alerts:
         return "Quiet: no key looked stolen or abused"
     keys = len({a["key"] for a in alerts})
@@ -86,7 +121,7 @@ def _tiles(summary: Record, alerts: Sequence[Record]) -> list[tuple[str, str, st
     leaked = sum(a["requests_leaked"] for a in alerts)
     tiles = [
         ("Alerts", words.number(len(alerts)), " · ".join(by_channel) or "none"),
-        ("Leaked", words.number(leaked), "requests before alerts"),
+        ("Leaked", words.number(leaked), f"{words.noun(leaked, 'request')} before alerts"),
         ("Keys", words.number(summary.get("keys", 0)), _per_key(summary)),
         ("Events", words.number(accepted), f"of {words.plural(lines, 'line')}"),
         ("Rejected", words.number(rejected), _share(rejected, lines)),
@@ -98,7 +133,9 @@ def _tiles(summary: Record, alerts: Sequence[Record]) -> list[tuple[str, str, st
 
 def _per_key(summary: Record) -> str:
     per_key = summary.get("bytes_per_key")
-    return f"{words.size(per_key)} of state each" if per_key else "seen in the log"
+    if not per_key or summary.get("keys", 0) < STATE_KEYS_MIN:
+        return "seen in the log"
+    return f"{words.size(per_key)} of state each"
 
 
 def _share(part: float, whole: float) -> str:
@@ -185,10 +222,13 @@ def _quality(summary: Record) -> dict[str, Any]:
     lines = summary.get("lines", 0)
     rejected = sorted((summary.get("rejected") or {}).items(), key=lambda p: (-p[1], p[0]))
     rows = [("events of a key", summary.get("accepted", 0), True)]
+    for what, count in (("authentication failed", "auth_failed"), ("too late to be scored", "late")):
+        n = summary.get(count, 0)
+        rows.append((f"of these, {what}", n, not n))
     rows.append(("events without a key", summary.get("no_key", 0), True))
     rows += [(safe(r, 40).replace("_", " "), n, False) for r, n in rejected if n]
     return {
-        "lines": words.number(lines),
+        "lines": words.plural(lines, "line"),
         "rows": [
             {
                 "what": what,

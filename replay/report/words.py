@@ -43,13 +43,33 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} {_UNITS[unit]}" if unit else f"{n_bytes:.0f} B"
 
 
-def plural(count: float, noun: str) -> str:
+def plural(count: float, word: str) -> str:
     """A count with its noun.
 
     >>> plural(1, "alert"), plural(1200, "key"), plural(0, "request")
     ('1 alert', '1,200 keys', '0 requests')
     """
-    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,.0f} {noun(count, word)}"
+
+
+def noun(count: float, word: str) -> str:
+    """The noun for a count that stands elsewhere.
+
+    >>> noun(1, "request"), noun(0, "request")
+    ('request', 'requests')
+    """
+    return word if count == 1 else f"{word}s"
+
+
+def more(count: int, word: str) -> str:
+    """How many are left out, as the beginning of a sentence; empty when none is.
+
+    >>> more(1, "key"), more(1200, "key"), more(0, "key")
+    ('1 more key is', '1,200 more keys are', '')
+    """
+    if count <= 0:
+        return ""
+    return f"{count:,} more {noun(count, word)} {'is' if count == 1 else 'are'}"
 
 
 def when(text: object) -> str:
@@ -77,13 +97,18 @@ def lasting(span_s: float) -> str:
 
 
 def rarity(days: float | None) -> str:
-    """How often a score this high has been seen on this fleet so far."""
+    """How often a score this high has been seen on this fleet so far.
+
+    >>> [rarity(days)[:18] for days in (0.9, 0.1, 1.0)]
+    ['about once a day o', 'about 10 times a d', 'about once in 1 day']
+    """
     if days is None:
         return "not known yet: too little history"
     if days >= 3650:
         return "less than once in 10 years on this fleet"
     if days < 1:
-        return f"about {1 / max(days, 1e-3):,.0f} times a day on this fleet"
+        times = f"{1 / max(days, 1e-3):,.0f}"
+        return f"about {'once' if times == '1' else times + ' times'} a day on this fleet"
     return (
         f"about once in {'1 day' if number(days) == '1' else number(days) + ' days'} on this fleet"
     )

@@ -185,6 +185,81 @@ def test_quiet_report_says_so():
     assert "Alerts by time" not in words
 
 
+@pytest.mark.parametrize(
+    ("accepted", "failed", "is_said"),
+    [
+        (980, 9, False),
+        (980, 10, True),
+        (1_000_000, 100, False),
+        (1_000_000, 101, True),
+        (0, 0, False),
+    ],
+)
+def test_many_failed_authentications_are_said_at_the_top(accepted, failed, is_said):
+    """Over 1 % of the events or over 100: such a log is not headlined as merely quiet."""
+    summary = SUMMARY | {"accepted": accepted, "no_key": 5 if accepted else 0}
+    html = render_report(summary | {"auth_failed": failed}, [])
+    words, said = Page(html).words(), f"{failed} requests failed authentication; keywatch does"
+    assert (said in words) == is_said
+    assert ("Quiet" in words) == (not is_said)
+    assert ('<h1 class="quiet">' in html) == (not is_said)
+    alerted = Page(render_report(summary | {"auth_failed": failed}, [episode(1)])).words()
+    assert "1 alert on 1 key" in alerted
+    assert (said in alerted) == is_said
+
+
+def test_data_quality_tells_of_failed_and_late_events():
+    """Both are part of the events of a key, and are there also when they are none."""
+    summary = SUMMARY | {"auth_failed": 7, "late": 42}
+    words = Page(render_report(summary, [])).words()
+    assert "of these, authentication failed 7 0.70 %" in words
+    assert "of these, too late to be scored 42 4.20 %" in words
+    assert "too late to be scored 0 0.00 %" in Page(render_report(SUMMARY, [])).words()
+
+
+def legend(html: str) -> list[str]:
+    part = re.search(r'<ul class="legend".*?</ul>', html, re.S)
+    return re.findall(r"[a-z]+", " ".join(Page(part[0]).text)) if part else []
+
+
+def test_the_timelines_legend_lists_what_is_drawn():
+    """Bars have the severity of the episode's end, which may be above that of the alert."""
+    final, alert = episode(1, severity="critical"), episode(1, severity="medium")
+    assert legend(render_report(SUMMARY, [final], [alert])) == ["critical", "stolen"]
+    other = episode(2, "k2", severity="low", channel="abused")
+    both = [final, other]
+    assert legend(render_report(SUMMARY, both)) == ["critical", "low", "stolen", "abused"]
+    quiet = [episode(1, severity="info", alerted=False)]
+    assert legend(render_report(SUMMARY, quiet)) == ["info"]
+
+
+def test_state_per_key_is_shown_for_many_keys_only():
+    """A tiny log's few keys share tables that are allocated ahead."""
+    few = Page(render_report(SUMMARY | {"keys": 999}, [])).words()
+    assert "of state each" not in few
+    many = Page(render_report(SUMMARY | {"keys": 1000}, [])).words()
+    assert "9.0 kB of state each" in many
+
+
+def test_one_is_singular():
+    """No "1 requests", wherever a count may be one."""
+    curve = [["2026-03-16T10:00:00Z", 9.5, 1, 100]]
+    actor = {"network": "n", "client": "c", "first_seen": None, "requests": 1}
+    one = {"requests_leaked": 1, "curve": curve, "actor": actor, "return_period_days": 0.9}
+    others = [episode(i, f"k{i}", alerted=False) for i in range(2, 28)]
+    counts = {"lines": 1, "accepted": 1, "no_key": 0, "rejected": {}, "keys": 1, "auth_failed": 1}
+    reports = [
+        render_report(SUMMARY | counts, [episode(1, **one), *others]),
+        render_report(SUMMARY | counts, [episode(i, f"k{i}", **one) for i in range(41)]),
+        render_report(SUMMARY | counts, [episode(i, **one) for i in range(201)]),
+        render_report(SUMMARY | counts, []),
+    ]
+    for html in reports:
+        assert re.findall(r"(?<![\d,.])1 (?:more )?(?:\w+ )?[a-z]+s\b(?<!was)(?<!is)", html) == []
+    assert "1 more episode is in episodes.ndjson" in reports[0]
+    assert "1 request failed authentication; keywatch does not hold it against" in reports[3]
+
+
 def test_drawings_have_text_alternatives():
     """Each drawing that carries meaning has a name for those who cannot see it."""
     page = Page(render_report(SUMMARY, [episode(1)]))
@@ -203,8 +278,8 @@ def test_cut_lists_say_how_much_is_missing():
     """No silent truncation: what is not shown is counted."""
     episodes, _ = REPORTS["many"]
     words = Page(render_report(SUMMARY, episodes)).words()
-    assert "100 more alerts" in words
-    assert "75 more are in episodes.ndjson" in words
+    assert "100 more alerts are in alerts.ndjson" in words
+    assert "75 more episodes are in episodes.ndjson" in words
     assert "260 more keys are in episodes.ndjson" in words
 
 

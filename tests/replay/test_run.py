@@ -388,14 +388,15 @@ def test_a_saved_state_is_the_state(sample, tmp_path):
     from detector.core.settings import ShardSettings
     from detector.core.shard import Shard, state_digest
     from detector.stores.local import LocalStore
-    from detector.stores.snapshots import SnapshotStore
+    from detector.stores.snapshots import unpack
 
     path = write(tmp_path / "log.ndjson", sample.lines)
     out, state = tmp_path / "out", tmp_path / "state"
     summary = replay_files([path], out, Config(), shards=3, state=state)
     with LocalStore(state) as store:
-        found = [SnapshotStore(store, kept=3).load_newest(f"replay-{i}") for i in range(3)]
-    shards = [Shard.from_state(f.body, ShardSettings()) for f in found if f is not None]
+        keys = store.list("snapshot/")
+        bodies = [unpack(store.get(k) or b"", k.split("/")[1])[1] for k in keys]
+    shards = [Shard.from_state(body, ShardSettings()) for body in bodies]
     assert len(shards) == 3
     assert sum(s.n_events for s in shards) == summary["lines"]
     assert state_digest(shards) == summary["state_digest"]

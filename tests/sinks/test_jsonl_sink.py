@@ -73,6 +73,23 @@ def test_a_rotated_file_is_begun_anew(tmp_path):
     assert json.loads(path.read_text())["alert_id"] == f"{2:020x}"
 
 
+def test_only_the_services_user_may_read_the_file(tmp_path):
+    """Mode 0600 at the start and after a rotation; a file that is there keeps its mode."""
+    path = tmp_path / "a.ndjson"
+    old_umask = os.umask(0)
+    try:
+        sink = JsonlSink(path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.rename(tmp_path / "a.ndjson.1")
+        sink.deliver(make_alert(1))
+        assert path.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(old_umask)
+    path.chmod(0o640)
+    JsonlSink(path).deliver(make_alert(2))
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_a_disk_fault_is_retried_and_leaves_no_half_line(tmp_path, monkeypatch, code):
     """The failed attempt leaves the file as it was."""

@@ -126,9 +126,9 @@ def test_retries_keep_the_id_and_sign_a_new_time(world, server):
     assert times[2] - times[1] == times[1] - times[0] == 60
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 404, 409])
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 409])
 def test_answers_that_mean_done(world, server, status):
-    """2xx is success; 404 and 409 mean that there is nothing left to revoke."""
+    """2xx is success; 409 means that there is nothing left to revoke."""
     server.script.append(Answer(status))
     assert world.deliver().outcome == "requested"
 
@@ -140,6 +140,7 @@ def test_answers_that_mean_done(world, server, status):
         (Answer(307, headers={"Location": "https://evil.test/"}), False, None),
         (Answer(400), False, None),
         (Answer(401), False, None),
+        (Answer(404), False, None),
         (Answer(429, headers={"Retry-After": "30"}), True, 30.0),
         (Answer(429), True, None),
         (Answer(502), True, None),
@@ -205,8 +206,8 @@ def test_simulate_is_the_default_and_opens_no_socket(no_socket):
     ("changes", "says"),
     [
         ({"channel": "abused"}, "channel abused"),
-        ({"severity": "medium"}, "below high"),
-        ({"severity": "info"}, "below high"),
+        ({"severity": "low"}, "severity low is below medium"),
+        ({"severity": "info"}, "severity info is below medium"),
         ({"key": "payments-core"}, "never_revoke"),
         ({"key": "never-key"}, "registry says never"),
     ],
@@ -260,6 +261,40 @@ def test_only_so_many_in_an_hour(world, server):
     assert world.deliver(11, key="k11", **last_seen).outcome == "requested"
     with pytest.raises(DeliveryError, match="held back"):
         world.deliver(12, key="k12", **last_seen)
+
+
+def test_a_mistyped_address_is_a_dead_letter_that_says_so(world, server):
+    """404 asks for nothing and revokes nothing: the key's next alert is asked for again."""
+    server.script.append(Answer(404))
+    with pytest.raises(DeliveryError, match="HTTP 404"):
+        world.deliver(1)
+    assert world.sink.last_result is None
+    world.store.put_if_absent(f"dead/{1:020x}/revocation", b"{}")
+    assert world.deliver(2).outcome == "requested"
+
+
+def test_a_rehearsal_has_the_limits_of_live(no_socket):
+    """Simulated requests count by the hour and by key and day, across a restart, and no other's."""
+    world = World("https://h.example.test/", mode="simulate", max_per_hour=2)
+    last_seen = {"last_seen_us": int((BASE_S + 100_000) * 1e6)}
+    world.store.put_if_absent(
+        "requested/live", json.dumps({"alert_id": "live", "key": "k1", "at_s": BASE_S}).encode()
+    )
+    for n in range(2):
+        assert world.deliver(n, key=f"k{n}", **last_seen).outcome == "simulated"
+    world.sink = world.make_sink()
+    with pytest.raises(DeliveryError, match="held back: 2 revocations in an hour") as caught:
+        world.deliver(2, key="k2", **last_seen)
+    assert not caught.value.retriable
+    assert world.deliver(1, key="k1", **last_seen).outcome == "simulated"
+    world.clock.sleep(3601)
+    with pytest.raises(DeliveryError, match="less than 24 h ago"):
+        world.deliver(3, key="k1", **last_seen)
+    assert world.deliver(4, key="k4", **last_seen).outcome == "simulated"
+    world.clock.sleep(86_401 - 3601)
+    assert world.deliver(5, key="k1", **last_seen).outcome == "simulated"
+    assert len(world.store.list("simulated/")) == 4
+    assert world.store.list("requested/") == ["requested/live"]
 
 
 def test_the_limits_survive_a_restart(world, server):

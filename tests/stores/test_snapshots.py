@@ -1,4 +1,4 @@
-"""Snapshots: the newest good one is found whatever is damaged, and never a mix of two."""
+"""Snapshots: the newest are kept in order, and no damage goes unnoticed."""
 
 from __future__ import annotations
 
@@ -26,25 +26,29 @@ def snapshots(store) -> SnapshotStore:
     return SnapshotStore(store)
 
 
-def damage(store: MemoryStore, key: str, content: bytes) -> None:
-    store.delete(key)
-    store.put_if_absent(key, content)
+def newest(store: MemoryStore, partition: str) -> tuple[int, bytes]:
+    """Next offset and body of the last key, as names sort by offset and serial."""
+    key = store.list(f"snapshot/{partition}/")[-1]
+    return unpack(store.get(key) or b"", partition)
 
 
-def test_the_newest_snapshot_comes_back(snapshots):
-    """Offset and body are one unit."""
-    assert snapshots.load_newest("orders-0") is None
+def test_the_newest_snapshot_sorts_last(snapshots, store):
+    """Offset and body are one unit, under the key that ``save`` returned."""
     for offset in (5, 40, 1_000_000_000_000):
-        snapshots.save("orders-0", offset, b"state at %d" % offset)
+        key = snapshots.save("orders-0", offset, b"state at %d" % offset)
+        assert store.list("snapshot/orders-0/")[-1] == key
     snapshots.save("orders-1", 7, b"other")
-    assert snapshots.load_newest("orders-0") == (1_000_000_000_000, b"state at 1000000000000", ())
-    assert snapshots.load_newest("orders-1") == (7, b"other", ())
+    assert newest(store, "orders-0") == (1_000_000_000_000, b"state at 1000000000000")
+    assert newest(store, "orders-1") == (7, b"other")
 
 
-def test_partitions_whose_names_begin_alike_are_apart(snapshots):
-    """``orders-1`` is no prefix of ``orders-10``."""
-    snapshots.save("orders-10", 3, b"ten")
-    assert snapshots.load_newest("orders-1") is None
+def test_partitions_whose_names_begin_alike_are_apart(snapshots, store):
+    """``orders-1`` is no prefix of ``orders-10``: its saves push nothing out there."""
+    for offset in range(3):
+        snapshots.save("orders-10", offset, b"ten")
+    for offset in range(9):
+        snapshots.save("orders-1", offset, b"one")
+    assert len(store.list("snapshot/orders-10/")) == len(store.list("snapshot/orders-1/")) == 3
 
 
 def test_the_same_offset_may_be_saved_again(snapshots, store):
@@ -54,7 +58,7 @@ def test_the_same_offset_may_be_saved_again(snapshots, store):
     assert len(store.list("snapshot/")) == 1
     for n in range(12):
         snapshots.save("p", 9, b"b%d" % n)
-    assert snapshots.load_newest("p").body == b"b11"
+    assert newest(store, "p") == (9, b"b11")
 
 
 @pytest.mark.parametrize("kept", [3, 5])
@@ -66,57 +70,14 @@ def test_only_the_newest_are_kept(store, kept):
         snapshots.save("p", offset, b"%d" % offset)
     assert len(store.list("snapshot/p/")) == kept
     assert len(store.list("snapshot/q/")) == 1
-    assert snapshots.load_newest("p").next_offset == 9
+    left = [unpack(store.get(key), "p") for key in store.list("snapshot/p/")]
+    assert left == [(offset, b"%d" % offset) for offset in range(10 - kept, 10)]
 
 
 def test_fewer_than_three_are_refused(store):
     """A promise about damage needs something to fall back on."""
     with pytest.raises(ConfigError, match="at least 3"):
         SnapshotStore(store, KEPT_MIN - 1)
-
-
-def test_a_damaged_newest_falls_back_and_is_told(snapshots, store):
-    """The newest good one is loaded; each damaged one has its sentence."""
-    snapshots.save("p", 10, b"old")
-    newer = [snapshots.save("p", 20, b"mid"), snapshots.save("p", 30, b"new")]
-    for key in newer:
-        damage(store, key, store.get(key)[:-1])
-    loaded = snapshots.load_newest("p")
-    assert (loaded.next_offset, loaded.body) == (10, b"old")
-    assert len(loaded.damaged) == 2
-    assert newer[1] in loaded.damaged[0]
-
-
-def test_damaged_snapshots_do_not_push_out_good_ones(snapshots, store):
-    """After a fallback the next saves come before the damaged one and are still kept."""
-    for offset in (10, 20, 30):
-        key = snapshots.save("p", offset, b"%d" % offset)
-    damage(store, key, b"")
-    assert snapshots.load_newest("p").next_offset == 20
-    for offset in (22, 24, 30):
-        snapshots.save("p", offset, b"again %d" % offset)
-        assert snapshots.load_newest("p").next_offset == offset
-    good = [k for k in store.list("snapshot/p/") if store.get(k)]
-    assert len(good) == 3
-
-
-def test_with_none_good_there_is_no_blank_start(snapshots, store):
-    """Only an explicit cold start begins without state."""
-    for offset in (1, 2, 3):
-        damage(store, snapshots.save("p", offset, BODY), b"junk" * 20)
-    with pytest.raises(SnapshotError, match="none of the 3 snapshots of p is good"):
-        snapshots.load_newest("p")
-    assert snapshots.load_newest("p", cold_start=True) is None
-    snapshots.save("p", 0, b"blank")
-    assert snapshots.load_newest("p").body == b"blank"
-
-
-def test_a_cold_start_does_not_throw_good_state_away(snapshots):
-    """The flag allows a blank start, it does not ask for one; discarding is its own call."""
-    snapshots.save("p", 5, b"good")
-    assert snapshots.load_newest("p", cold_start=True).body == b"good"
-    assert snapshots.discard("p") == 1
-    assert snapshots.load_newest("p") is None
 
 
 def test_every_truncation_is_noticed():
@@ -150,12 +111,10 @@ def test_zeroed_pages_and_swapped_halves_are_noticed():
                 unpack(b"".join(bad), "p")
 
 
-def test_another_partitions_snapshot_is_refused(snapshots, store):
+def test_another_partitions_snapshot_is_refused():
     """A file copied to the wrong place does not load."""
-    key = snapshots.save("p", 3, b"mine")
-    damage(store, key, pack("q", 3, b"theirs"))
     with pytest.raises(SnapshotError, match="belongs to partition 'q'"):
-        snapshots.load_newest("p")
+        unpack(pack("q", 3, b"theirs"), "p")
 
 
 def test_a_version_of_another_build_is_named():

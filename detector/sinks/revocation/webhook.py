@@ -45,10 +45,10 @@ class Result:
 class RevocationSink:
     """One attempt to have a key revoked, behind guards that are read anew every time.
 
-    ``mode = "simulate"`` runs all guards, journals ``simulated/{alert_id}`` and opens no
-    socket. An alert that is no case for revocation counts as delivered; evidence that is too
-    old becomes ``proposed/{alert_id}`` for a person. Beyond the limits of ``Slots`` the
-    alert is held back: a dead letter that names the limit.
+    ``mode = "simulate"`` runs all guards and both limits (over what was simulated), journals
+    ``simulated/{alert_id}`` and opens no socket. An alert that is no case for revocation counts
+    as delivered; evidence that is too old becomes ``proposed/{alert_id}`` for a person. Beyond
+    the limits of ``Slots`` the alert is held back: a dead letter that names the limit.
 
     ``settings`` and ``registry`` are called for each delivery, so that a reload counts at once;
     URL and secret are read once, at construction, which raises ``ConfigError``.
@@ -74,7 +74,8 @@ class RevocationSink:
         self._store = store
         self._clock = clock
         self._resolve = resolve
-        self._slots = Slots(store, clock, self.name)
+        self._slots = Slots(store, clock, self.name, "requested")
+        self._rehearsed = Slots(store, clock, self.name, "simulated")
         self._gone = False
         self.last_result: Result | None = None
 
@@ -93,11 +94,10 @@ class RevocationSink:
             self._note("proposed", alert, reason)
             return
         if settings.mode == "simulate":
+            _raise_if(self._rehearsed.held_back(alert, settings.max_per_hour))
             self._note("simulated", alert, None)
             return
-        held_back = self._slots.take(alert, settings.max_per_hour)
-        if held_back is not None:
-            raise DeliveryError(held_back, retriable=False)
+        _raise_if(self._slots.take(alert, settings.max_per_hour))
         self._request(alert)
         self._result(alert, "requested", None)
 
@@ -117,8 +117,11 @@ class RevocationSink:
         self._judge(reply.status, parse_retry_after(reply.headers.get("retry-after"), now))
 
     def _judge(self, status: int, retry_after_s: float | None) -> None:
-        """2xx is done, and so are 404 and 409: nothing is left to revoke."""
-        if 200 <= status < 300 or status in {404, 409}:
+        """2xx is done, and so is 409: the receiver says that nothing is left to revoke.
+
+        404 is not: a mistyped address answers it too, and would pass for a revoked key.
+        """
+        if 200 <= status < 300 or status == 409:
             return
         if status == 410:
             self._gone = True
@@ -181,6 +184,11 @@ def request_data(
         "requests_leaked": alert["requests_leaked"],
         "simulated": is_simulated,
     }
+
+
+def _raise_if(held_back: str | None) -> None:
+    if held_back is not None:
+        raise DeliveryError(held_back, retriable=False)
 
 
 def _signer(settings: RevocationSection) -> Webhook:
