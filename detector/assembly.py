@@ -15,6 +15,7 @@ import structlog
 
 from detector.checkpointer import Checkpointer
 from detector.config import Config
+from detector.core import kernel_episodes, tables
 from detector.core.errors import EXIT_OK, EXIT_TEMPORARY, ConfigError
 from detector.core.events import RecordBatch
 from detector.core.ports import CheckpointStore, Source
@@ -206,13 +207,30 @@ def run_settings(config: Config) -> RunSettings:
 
 
 def warm_kernels(engine: Engine) -> None:
-    """Compiles, or loads from the cache, what decoding and folding need, on throwaway state."""
+    """Compiles, or loads from the cache, what decoding, folding, restoring and sweeping need.
+
+    On throwaway state: first events of each format, and one more on the restored shard.
+    """
     began_s = time.monotonic()
     for value in (_WARM_JSON, _WARM_LINE):
         one = RecordBatch("warm-up", 0, [value], np.zeros(1, np.int64), np.full(1, -1, np.int64))
         decoded = engine.make_decoder().decode(one)
-        Shard(engine.settings).fold(decoded.batch)
+        shard = Shard(engine.settings)
+        shard.fold(decoded.batch)
+        Shard.from_state(shard.to_state(), engine.settings).fold(decoded.batch)
+    _warm_rare_kernels()
     _log.info("kernels ready", seconds=round(time.monotonic() - began_s, 2))
+
+
+def _warm_rare_kernels() -> None:
+    """What a fold calls outside its loop, hours later: closing an episode, larger tables."""
+    blank = tables.blank(keys=1, pairs=1, actors=1)
+    episode = blank.episodes[0, 0]
+    kernel_episodes.expired(episode, 0)
+    kernel_episodes.clear(episode)
+    for table in (blank.pairs, blank.actors):
+        tables.refill_table(table, table[:0])
+    tables.refill_values(blank.values, blank.values[:0])
 
 
 def _kafka_source(config: Config, checkpointer: Checkpointer) -> Source:

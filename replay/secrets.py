@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,9 +55,12 @@ class ReplaySecrets:
             trust_event_time=True,
         )
 
-    def notes(self, keys: Iterable[str]) -> list[str]:
-        """Keeps a made pepper (mode 0600) when raw keys came in, and says so."""
-        if self.made_file is None or not any(k.startswith("fp_") for k in keys):
+    def notes(self, raw_keys: int) -> list[str]:
+        """Keeps a made pepper (mode 0600) when raw keys came in, and says so.
+
+        ``raw_keys`` is the sum of the decoders' ``maker.raw_keys``. Raises ``UsageError``.
+        """
+        if self.made_file is None or not raw_keys:
             return []
         try:
             descriptor = os.open(self.made_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

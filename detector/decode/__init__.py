@@ -26,7 +26,7 @@ def make_decoder(
 
     ``auto`` decides by the first record that is one or the other. One thread at a time may use a
     decoder; results depend on no earlier call (but for that decision). ``decoder.maker`` holds
-    ``clamped_late`` and ``clamped_future``.
+    ``clamped_late``, ``clamped_future`` and ``raw_keys``.
     """
     from detector.decode.decoder import AutoDecoder, CanonicalDecoder, CombinedDecoder
 

@@ -45,6 +45,11 @@ class ColumnMaker:
         self.clamped_late = 0
         self.clamped_future = 0
 
+    @property
+    def raw_keys(self) -> int:
+        """Raw keys that were fingerprinted; 0 when the log held none. See ``KeyNames``."""
+        return self._keys.raw_keys
+
     def make(self, rows: Rows, places: Places, *, is_log: bool = False) -> Decoded:
         """The accepted rows as columns, in order, and the others as values."""
         n = len(rows.fault)

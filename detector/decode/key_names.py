@@ -68,9 +68,14 @@ def credential_of(raw: bytes) -> tuple[tuple[str, str], ...]:
 
 
 class KeyNames:
-    """Keys by the look-up hash of their text or raw bytes, which are never kept."""
+    """Keys by the look-up hash of their text or raw bytes, which are never kept.
+
+    ``raw_keys`` counts raw keys that were fingerprinted; one that was forgotten and comes
+    again counts again. Above 0 it says that the log holds raw keys: a name's form does not.
+    """
 
     def __init__(self, settings: DecodeSettings) -> None:
+        self.raw_keys = 0
         self._pepper, self._seed = settings.pepper, settings.hash_seed
         self._interner = Interner(VALUES_MAX)
         self._hi, self._lo, self._owners = Growing(), Growing(), Growing()
@@ -117,6 +122,7 @@ class KeyNames:
             )
         for at, value in zip(raw.tolist(), rows.values(new[raw], API_KEY), strict=True):
             texts[at] = fingerprint(value, self._pepper or b"")
+        self.raw_keys += len(raw)
         names = [KeyName(text) for text in texts]
         for at in np.flatnonzero(owners[new]).tolist():
             names[at] = _with_owner(texts[at], rows, int(new[at]))

@@ -18,7 +18,8 @@ class JsonlSink:
     The file is opened for each alert, so that it may be rotated away under the sink. A last
     line that a crash cut off is removed at the start. A pipe or device is written to and not
     read back. A new file has mode 0600, as alerts hold networks and key names; the mode of one
-    that is there stays. Remembers one id per alert (about 100 bytes each). Raises ``ConfigError`` when the file cannot be opened for writing.
+    that is there stays. Remembers one id per alert (about 100 bytes each). Raises
+    ``ConfigError`` when the file cannot be opened for writing.
     """
 
     name = "jsonl"

@@ -222,9 +222,9 @@ def _quality(summary: Record) -> dict[str, Any]:
     lines = summary.get("lines", 0)
     rejected = sorted((summary.get("rejected") or {}).items(), key=lambda p: (-p[1], p[0]))
     rows = [("events of a key", summary.get("accepted", 0), True)]
-    for what, count in (("authentication failed", "auth_failed"), ("too late to be scored", "late")):
-        n = summary.get(count, 0)
-        rows.append((f"of these, {what}", n, not n))
+    failed, late = summary.get("auth_failed", 0), summary.get("late", 0)
+    rows.append(("of these, authentication failed", failed, not failed))
+    rows.append(("of these, too late to be scored", late, not late))
     rows.append(("events without a key", summary.get("no_key", 0), True))
     rows += [(safe(r, 40).replace("_", " "), n, False) for r, n in rejected if n]
     return {

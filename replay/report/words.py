@@ -100,7 +100,7 @@ def rarity(days: float | None) -> str:
     """How often a score this high has been seen on this fleet so far.
 
     >>> [rarity(days)[:18] for days in (0.9, 0.1, 1.0)]
-    ['about once a day o', 'about 10 times a d', 'about once in 1 day']
+    ['about once a day o', 'about 10 times a d', 'about once in 1 da']
     """
     if days is None:
         return "not known yet: too little history"

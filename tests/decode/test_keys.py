@@ -50,6 +50,17 @@ def test_a_raw_key_without_a_pepper_is_refused_with_one_sentence():
     assert shown(decoder.decode(records([event(key_id="b")])).batch)[0]["key"] == "b"
 
 
+@pytest.mark.parametrize("form", ["canonical", "auto"])
+def test_the_decoder_tells_whether_raw_keys_came_in(form):
+    """Counted where they are fingerprinted; a key_id that looks like a fingerprint is none."""
+    decoder = make_decoder(form, settings())
+    decoder.decode(records([event(key_id="fp_0123456789abcdef"), event(key_id="a")]))
+    decoder.decode(records([event(key_id="b", api_key=CANARY), event(ts="x", api_key=CANARY)]))
+    assert decoder.maker.raw_keys == 0
+    decoder.decode(records([event(api_key=CANARY), event(api_key=CANARY), event(key_id="a")]))
+    assert decoder.maker.raw_keys == 1
+
+
 def test_owner_and_credential_come_from_the_keys_first_event_of_a_batch():
     """Independent of what an earlier batch, another partition or a cache has seen."""
     decoder = make_decoder("canonical", settings())

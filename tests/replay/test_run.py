@@ -301,6 +301,15 @@ def test_no_pepper_is_made_without_raw_keys(sample):
     assert not (sample.out / "pepper").exists()
 
 
+def test_a_key_id_that_looks_like_a_fingerprint_is_no_raw_key(tmp_path):
+    """The decoder knows what it fingerprinted; the form of a name says nothing."""
+    path = write(tmp_path / "log.ndjson", events({"key_id": "fp_0123456789abcdef", "path": "/x"}))
+    summary = replay_files([path], tmp_path / "out", Config())
+    assert summary["keys"] == 1
+    assert not (tmp_path / "out/pepper").exists()
+    assert "raw API keys" not in " ".join(summary["notes"])
+
+
 def test_a_configured_pepper_gives_the_services_fingerprints(tmp_path):
     """The name of a key in a replay is what ``keys fingerprint`` and the service say."""
     from detector.decode.key_names import fingerprint
