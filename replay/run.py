@@ -53,6 +53,7 @@ class Tally:
     accepted: int = 0
     no_key: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    raw_keys: int = 0
     first_us: int = END_US
     notices: list[Episode] = field(default_factory=list)  # about no single key
     last_us: int = 0
@@ -141,7 +142,7 @@ def replay_files(
     summary = _summary(tally, engine, episodes, elapsed_s)
     summary["inputs"] = [f.path.name for f in inputs]
     summary["damaged"] = [f.damage for f in inputs if f.damage]
-    summary["notes"] = _notes(config, engine, inputs, summary) + secrets.notes(engine.requests())
+    summary["notes"] = _notes(config, engine, inputs, summary) + secrets.notes(tally.raw_keys)
     summary["evaluation"] = _evaluation(engine, episodes, known) if known else None
     if state is not None:
         _save_state(state, engine)
@@ -178,6 +179,7 @@ def _decoded(
         letters.append(decoded.rejected)
         _note_times(tally, decoded.batch)
         yield decoded.batch
+    tally.raw_keys += decoder.maker.raw_keys
 
 
 def _note_times(tally: Tally, batch: EventBatch) -> None:

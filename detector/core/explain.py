@@ -209,6 +209,6 @@ def action_of(channel: int, severity: str, reasons: tuple[Reason, ...], actor: A
             return "block_actor"
         return "revoke" if severity in ("high", "critical") else "notify"
     top = reasons[0].signal if reasons else ""
-    if top in ("volume", "actor_volume"):
+    if top in ("volume", "actor_volume", "enumeration"):
         return "throttle"
     return "suspend" if severity in ("high", "critical") else "notify"
