@@ -81,7 +81,7 @@ class DecodeSection(Section):
     trusted_proxies: list[str] = []
     trust_event_time: bool = False
     late_limit_s: float = Field(86_400, ge=0)
-    future_limit_s: float = Field(300, ge=0)
+    future_limit_s: float = Field(300, ge=0, le=300)
     pepper: SecretRef | None = None
     value_bytes_max: int = Field(1 << 20, ge=1024)
     dead_letter: Path | None = None
