@@ -89,7 +89,7 @@ def _refuse_late(
         return
     row = int(bad[0])
     line, back_s = int(batch.offset[row]) + 1, back_us[row] / 1e6
-    limit = f"the limit is {lateness_us / 1e6:g} s"
+    limit = f"the limit is {lateness_us / 1e6:g} s (--lateness)"
     if back_us[row] <= lateness_us:
         limit = f"more than {WINDOW_ROWS_MAX} events lie between, too many to sort in memory"
     raise UsageError(

@@ -113,13 +113,14 @@ def replay_files(
     shards: int = 1,
     state: Path | None = None,
     labels: Path | None = None,
+    lateness_s: float = LATENESS_S,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Scores log files and writes alerts, episodes, summary and report into ``out``.
 
     Returns the content of ``summary.json``. The same files and configuration give the same
     alerts and episodes byte for byte, for any number of shards. Raises ``UsageError`` for
-    inputs that cannot be read or cannot be sorted within five minutes.
+    inputs that cannot be read or that go back in time by more than ``lateness_s``.
     """
     inputs = open_inputs(paths)
     known = read_labels(labels) if labels is not None else []
@@ -134,7 +135,7 @@ def replay_files(
         settings = secrets.decode_settings(config)
         streams = [_decoded(f, input_format, settings, tally, letters) for f in inputs]
         names = [str(f.path) for f in inputs]
-        for batch in merge_batches(streams, int(LATENESS_S * 1e6), ROWS_PER_BLOCK, names):
+        for batch in merge_batches(streams, int(lateness_s * 1e6), ROWS_PER_BLOCK, names):
             engine.fold(batch)
             bar.update(tally.lines, len(engine.alerts))
     episodes = engine.finish()

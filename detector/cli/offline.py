@@ -28,6 +28,10 @@ def replay(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Known attacks, to judge the result by.")
     ] = None,
+    lateness: Annotated[
+        float,
+        typer.Option(min=0, max=86_400, help="Seconds a file may go back in time; it is sorted."),
+    ] = 300,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Score historical logs with the engine of the live service; nothing is ever sent."""
@@ -47,6 +51,7 @@ def replay(
         shards=shards,
         state=state,
         labels=labels,
+        lateness_s=lateness,
         progress=progress and sys.stderr.isatty(),
     )
     for sentence in _warnings(summary, out):

@@ -93,7 +93,7 @@ def test_an_input_that_goes_back_too_far_is_refused_with_its_place(cuts):
     with pytest.raises(UsageError) as refused:
         list(merge_batches([stream], 300_000_000, 100, ["access.log"]))
     assert str(refused.value) == (
-        "access.log, line 3: event time goes back 310 s; the limit is 300 s: "
+        "access.log, line 3: event time goes back 310 s; the limit is 300 s (--lateness): "
         "sort the file by time, or remove line 3 if its time is wrong"
     )
 
