@@ -83,7 +83,7 @@ def kernel(function: F) -> F:
     """Like ``njit`` for code that only reads and writes arrays its caller keeps alive.
 
     Compiled without reference counting and inlined into its callers: counting references to
-    a shard's arrays, which travel as one tuple, was 70 % of the fold's time. Such code may not
+    a shard's arrays, which travel as one tuple, was most of the fold's time. Such code may not
     allocate or return an array. ``_nrt`` is numba's own switch for this, not part of its
     documented interface; numba's version is locked, and the fold's tests run on it.
     """

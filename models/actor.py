@@ -46,7 +46,6 @@ ACTOR = np.dtype(
         ("last_cell", "i4"),
         ("requests", "u4"),
         ("count", "u4"),  # requests in its open cell
-        ("failed", "u4"),
         ("foreign", "u4"),  # requests to areas the key did not use before this actor came
         ("volume", "f4"),  # evidence
         ("mix", "f4"),  # evidence

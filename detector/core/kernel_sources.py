@@ -102,7 +102,7 @@ def find_actor(s: Any, slot: int, network: int, client: int, ts_us: int, entry: 
     a.tag, a.key_lo, a.network, a.client = tag, key.lo, network, client
     a.first_us, a.last_cell = ts_us, key.cell
     a.served = a.served_bytes = a.counted_bytes = 0
-    a.requests = a.count = a.failed = a.foreign = 0
+    a.requests = a.count = a.foreign = 0
     a.volume = a.mix = a.route = a.area = a.concurrency = 0.0
     a.switches = a.counted = 0
     a.route_new = a.area_new = 0
@@ -141,8 +141,6 @@ def actor_event(
         a.last_cell, a.count = key.cell, 0
     a.requests += 1
     a.count += 1
-    if 400 <= status < 500:
-        a.failed += 1
     if status < 400:
         a.served += 1
         a.served_bytes += min(size_bytes, SIZE_MAX)
