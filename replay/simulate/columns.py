@@ -30,8 +30,12 @@ def _objects(texts: Iterable[str]) -> Texts:
 
 @dataclass(slots=True)
 class Vocabulary:
-    """Texts behind the numbers of the columns; grows while a fleet is being built."""
+    """Texts behind the numbers of the columns; grows while a fleet is being built.
 
+    An empty client's text is written as ``null``.
+    """
+
+    routes: tuple[api.Route, ...] = field(default_factory=api.routes)
     keys: list[str] = field(default_factory=list)
     owners: list[str | None] = field(default_factory=list)
     clients: list[str] = field(default_factory=list)
@@ -50,7 +54,8 @@ class Vocabulary:
         size = len(self.keys), len(self.clients)
         if self._pieces is None or self._pieces[0] != size:
             keys = (f'"key_id":{json.dumps(k)},' for k in self.keys)
-            clients = (f'","user_agent":{json.dumps(c)},"bytes":' for c in self.clients)
+            agents = (json.dumps(c) if c else "null" for c in self.clients)
+            clients = (f'","user_agent":{agent},"bytes":' for agent in agents)
             owners = ("" if o is None else f',"owner":{json.dumps(o)}' for o in self.owners)
             ends = (f'"{owner}}}\n' for owner in owners)
             self._pieces = size, (_objects(keys), _objects(clients), _objects(ends))
@@ -163,7 +168,7 @@ def _hex16(hashes: U64) -> list[str]:
 def _pieces(rows: EventColumns) -> Iterator[list[str]]:
     """The texts that make up the lines, column by column."""
     keys, clients, ends = rows.vocabulary.pieces()
-    fixed = _tables()
+    fixed = _tables(rows.vocabulary.routes)
     second = rows.ts_us // 1_000_000
     days, day = np.unique(second // 86_400, return_inverse=True)
     yield _pick([f'{{"ts":"{date.fromordinal(_EPOCH_DAY + d)}' for d in days.tolist()], day)
@@ -199,8 +204,7 @@ class _Tables:
 
 
 @cache
-def _tables() -> _Tables:
-    table = api.routes()
+def _tables(table: tuple[api.Route, ...]) -> _Tables:
     return _Tables(
         _objects(f"T{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in range(86_400)),
         _objects(f'.{i:03d}Z",' for i in range(1000)),

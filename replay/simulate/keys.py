@@ -134,7 +134,7 @@ def make_key(
         ids=_id_space(rng, key_class, rate),
         areas=areas,
         allowed_areas=tuple(sorted(set(areas) | {int(a) for a in more})),
-        state=State(spots, (), _routes(rng, areas, key_class)),
+        state=State(spots, (), own_routes(rng, areas, key_class)),
         client_text=text,
         family=family,
         version=version,
@@ -233,7 +233,7 @@ def clients_of(rng: np.random.Generator, plan: KeyPlan, words: Vocabulary) -> We
     return ((words.client(text), 1.0),)
 
 
-def _routes(rng: np.random.Generator, areas: tuple[int, ...], key_class: KeyClass) -> Weighted:
+def own_routes(rng: np.random.Generator, areas: tuple[int, ...], key_class: KeyClass) -> Weighted:
     """A few routes that carry the traffic, and a thin tail of rare ones."""
     table = api.routes()
     pool = np.array([r for a in areas for r in api.routes_where(a)])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from detector.core.events import U64
 
-KEYS, CLASSES, TRAFFIC, HAPPENINGS, ATTACKS, SCENARIO, BIG = range(1, 8)
+KEYS, CLASSES, TRAFFIC, HAPPENINGS, ATTACKS, SCENARIO, BIG, WORLD = range(1, 9)
 
 
 def stream(seed: int, *name: int) -> np.random.Generator:

@@ -118,7 +118,7 @@ class Traffic:
         source = self._sources.pick(epoch, self._source_share(key, ts_us, user, u[0]))
         route = self._mix_route[self._mixes.pick(epoch, u[1])]
         mobile = self._class[key] == KeyClass.MOBILE
-        address = np.where(mobile, _mobile(key, ts_us, user), self._source_address[source])
+        address = np.where(mobile, app_addresses(key, ts_us, user), self._source_address[source])
         ident = self._ids_from[key] + (self._ids[key] * u[2] ** 2.5).astype(np.int64)
         status = self._status(rng, key, route, ts_us)
         size, latency = dress(rng, route, status)
@@ -176,7 +176,7 @@ class Traffic:
     def _status(self, rng: np.random.Generator, key: I64, route: I64, ts_us: I64) -> I64:
         u = rng.random((2, len(key)))
         chance = np.where(route == self._broken[key], 0.25, self._errors[key])
-        status = np.where(u[0] < chance, _errors_of(route, u[1]), _success_of(route))
+        status = np.where(u[0] < chance, errors_of(route, u[1]), success_of(route))
         area = _AREA_OF[route]
         for outage in self._outages:
             lo, hi = np.searchsorted(ts_us, [outage.start_us, outage.end_us])
@@ -205,17 +205,19 @@ _CODES_WRITE = np.array([422] * 10 + [400] * 5 + [409, 409, 429, 500, 401])
 _CODES_LIST = np.array([400] * 9 + [429] * 7 + [500, 503, 503, 401])
 
 
-def _success_of(route: I64) -> I64:
+def success_of(route: I64) -> I64:
+    """The status of a call that succeeds."""
     return _SUCCESS_OF[route]
 
 
-def _errors_of(route: I64, u: F64) -> I64:
+def errors_of(route: I64, u: F64) -> I64:
+    """A status of a call that fails, by a number in [0, 1)."""
     slot = (u * 20).astype(np.int64)
     listed = np.where(_WRITES[route], _CODES_WRITE[slot], _CODES_LIST[slot])
     return np.where(_HAS_ID[route], _CODES_ID[slot], listed)
 
 
-def _mobile(key: I64, ts_us: I64, user: I64) -> I64:
+def app_addresses(key: I64, ts_us: I64, user: I64) -> I64:
     """Where an app's user is: a carrier's pool that moves twice a day, or a home that stays."""
     who = randomness.mix(key * 100_003 + user, 9).astype(np.int64) & (1 << 40) - 1
     spell = (ts_us + who % (12 * HOUR_US)) // (12 * HOUR_US)
@@ -232,6 +234,20 @@ def dress(rng: np.random.Generator, route: I64, status: I64) -> tuple[I64, I64]:
     size = np.where(failed, 110, _SIZE_OF[route]) * np.exp(0.6 * noise[0])
     latency = np.where(failed, 8, _LATENCY_OF[route]) * np.exp(0.5 * noise[1])
     return np.round(size).astype(np.int64), 1 + np.round(latency).astype(np.int64)
+
+
+def response_bytes(rng: np.random.Generator, route: I64, status: I64) -> I64:
+    """Response bytes that go with a route and a status, with a heavy tail."""
+    noise = rng.standard_normal(len(route), np.float32)
+    size = np.where(status >= 400, 110, _SIZE_OF[route]) * np.exp(0.8 * noise)
+    return np.asarray(size, np.int64)
+
+
+def latency_ms(rng: np.random.Generator, route: I64, status: I64) -> I64:
+    """Latency in ms that goes with a route and a status."""
+    noise = rng.standard_normal(len(route), np.float32)
+    latency = np.where(status >= 400, 8, _LATENCY_OF[route]) * np.exp(0.6 * noise)
+    return 1 + np.asarray(latency, np.int64)
 
 
 def _half_hours() -> I64:
