@@ -24,14 +24,15 @@ VOLUME_MAX = 12.0
 USUAL_WEIGHT = 5.0
 USUAL_FLOOR = 4.0  # requests in a cell that no new source is blamed for
 FOREIGN_P1, FOREIGN_MIN_P0 = 0.7, 0.02
-FOREIGN_PRIOR, FOREIGN_WEIGHT = 0.10, 40.0
-FOREIGN_TEMPER = 0.25  # requests of one visit are not independent witnesses
-FOREIGN_RANGE = (-1.0, 12.0)
+FOREIGN_PRIOR, FOREIGN_ROUTE_PRIOR, FOREIGN_WEIGHT = 0.10, 0.35, 40.0
+# requests of one visit are not independent witnesses
+FOREIGN_TEMPER, FOREIGN_ROUTE_TEMPER = 0.1, 0.1
+FOREIGN_RANGE = (-1.0, 14.0)
 MATURE_CELLS = 8.0  # active cells after which half of what is foreign to a key counts
 SWITCH_US = 600_000_000  # two sources within ten minutes are in use at once
 SWITCH_P1, SWITCH_PRIOR, SWITCH_WEIGHT = 0.5, 0.05, 20.0
-SWITCH_TEMPER = 0.5
-CONCURRENCY_MAX = 9.0
+SWITCH_TEMPER = 0.25
+CONCURRENCY_MAX = 12.0
 LIFE_CELLS = 28 * CELLS_PER_DAY
 
 ACTOR = np.dtype(
@@ -40,6 +41,8 @@ ACTOR = np.dtype(
         ("key_lo", "u8"),
         ("network", "u8"),
         ("client", "u8"),
+        ("block", "u8"),
+        ("by_block", "u1"),  # the block was at least as surprising as the network
         ("first_us", "i8"),
         ("served", "u4"),  # requests that were not refused
         ("served_bytes", "i8"),
@@ -58,6 +61,19 @@ ACTOR = np.dtype(
         ("route_new", "u2"),
         ("area_new", "u2"),
         ("route_last", "u8"),  # the newest route it brought, for the explanation
+        ("foreign_routes", "u4"),  # requests to routes the key did not use before it came
+        ("mix_route", "f4"),  # evidence
+        ("bits", "u8"),  # which of 64 route classes failed for it in its open cell
+        ("failed", "u4"),  # its failed requests in that cell
+        ("probing", "f4"),  # evidence, open cell excluded
+        ("probing_now", "f4"),
+        ("enumeration", "f4"),  # evidence of its own identifiers
+        ("sequence", "f4"),
+        ("travel", "f4"),
+        ("denied", "f4"),
+        ("misses", "f4"),
+        ("owned", "f8"),  # the key's counts when it came
+        ("expected", "f8"),
     ],
     align=True,
 )
@@ -88,15 +104,15 @@ def volume_evidence(count: float, usual: float) -> float:
 
 
 @kernel
-def mix_step(foreign: bool, p0: float) -> float:
+def mix_step(foreign: bool, p0: float, temper: float) -> float:
     """Nats of one request: to an area foreign to the key, or to one of its own.
 
-    >>> mix_step(True, 0.1) > 0 > mix_step(False, 0.1)
+    >>> mix_step(True, 0.1, 0.2) > 0 > mix_step(False, 0.1, 0.2)
     True
     """
     p0 = min(max(p0, FOREIGN_MIN_P0), 0.9 * FOREIGN_P1)
     ratio = FOREIGN_P1 / p0 if foreign else (1.0 - FOREIGN_P1) / (1.0 - p0)
-    return FOREIGN_TEMPER * log(ratio)
+    return temper * log(ratio)
 
 
 @kernel
@@ -132,7 +148,7 @@ def alien(network_nats: float) -> float:
 def switch_step(switches: float, pairs: float) -> float:
     """Nats of one switch back to an actor, given how often this key switches anyway.
 
-    >>> switch_step(0.0, 1000.0) > 2 > switch_step(500.0, 1000.0)
+    >>> switch_step(0.0, 1000.0) > 1 > switch_step(500.0, 1000.0)
     True
     """
     p0 = (switches + SWITCH_WEIGHT * SWITCH_PRIOR) / (pairs + SWITCH_WEIGHT)

@@ -86,13 +86,14 @@ def _remember(seen: Any, e: Any, ident: int) -> bool:
 
 
 @kernel
-def observe(e: Any, seen: Any, ident: int) -> None:
-    """Judges and counts one request that carries an identifier (a 64-bit hash)."""
+def observe(e: Any, seen: Any, ident: int) -> bool:
+    """Judges and counts one request with an identifier (a 64-bit hash); True when it is new."""
     is_new = _remember(seen, e, np.uint64(ident))
     e.cell_total += 1
     e.cell_fresh += is_new
     value = e.evidence + step(is_new, share(e))
     e.evidence = min(max(value, 0.0), EVIDENCE_MAX)
+    return is_new
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Novelty of a network, client, route or area, priced by the key's own churn.
+"""Novelty of a network, block, client, route or area, priced by the key's own churn.
 
 Bursts of new values arrive as a Gamma-Poisson process in the key's *active* cells (plus a
 tenth of the calendar, so that a sleeping key gains some exposure too), with a geometric
@@ -21,19 +21,20 @@ from river.base import AnomalyDetector
 from models._jit import kernel
 from models.clock import cell_of, decay
 
-NETWORK, CLIENT, ROUTE, AREA = 0, 1, 2, 3
-KINDS = 4
+NETWORK, CLIENT, ROUTE, AREA, BLOCK = 0, 1, 2, 3, 4
+KINDS = 5
 HALF_LIFE_CELLS = 2688.0  # 28 days
 EVIDENCE_HALF_LIFE_CELLS = 48.0  # 12 hours
 CALENDAR_SHARE = 0.1
 # Prior of each kind: SHAPE new values per RATE active cells. A wide prior (small RATE) lets
 # a young key's own churn speak within hours; a narrow one calls the first new value alarming.
-SHAPE = (0.5, 0.4, 1.0, 0.5)
-RATE = (10.0, 10.0, 10.0, 10.0)
-SIZE = (1.5, 1.5, 3.0, 1.5)  # prior mean length of a burst of new values, SIZE_WEIGHT bursts
+SHAPE = (0.5, 0.4, 1.0, 0.5, 0.4)
+RATE = (10.0, 10.0, 10.0, 10.0, 10.0)
+SIZE = (1.5, 1.5, 2.0, 1.5, 1.5)  # prior mean length of a burst of new values, SIZE_WEIGHT bursts
 SIZE_WEIGHT = 2.0
+FOUNDING_MAX = 64.0  # new values that the founding cell teaches at most
 OFFSET = 1.0  # nats a cell's first surprise is worth less: chance alone gives one nat
-ACCUMULATED_MAX = (14.0, 10.0, 16.0, 16.0)
+ACCUMULATED_MAX = (14.0, 10.0, 16.0, 16.0, 14.0)
 
 NOVELTY = np.dtype(
     [
@@ -43,6 +44,13 @@ NOVELTY = np.dtype(
         ("evidence", "f4", (KINDS,)),  # accumulated, as of the last committed cell
         ("now", "f4", (KINDS,)),  # evidence plus the open cell's, kept by observe and commit
         ("exposure", "f4"),  # decayed active cells + CALENDAR_SHARE x calendar cells
+        (
+            "absent",
+            "f4",
+            (KINDS,),
+        ),  # the part of it before the kind's first value: a field may appear
+        ("present", "u1", (KINDS,)),  # the kind had a value in a committed cell
+        ("seen", "u1", (KINDS,)),  # or in the open one
     ],
     align=True,
 )
@@ -80,17 +88,23 @@ def burst_size(n: Any, kind: int) -> float:
 @kernel
 def surprise_of(n: Any, kind: int, x: int) -> float:
     """Surprise of x new values of a kind in the open cell, nats."""
-    return surprise(x, SHAPE[kind] + n.bursts[kind], RATE[kind] + n.exposure, burst_size(n, kind))
+    exposure = max(0.0, n.exposure - n.absent[kind])
+    return surprise(x, SHAPE[kind] + n.bursts[kind], RATE[kind] + exposure, burst_size(n, kind))
 
 
 @kernel
-def observe(n: Any, kind: int, founding: bool) -> float:
-    """Counts one new value; returns its surprise (0 in the founding cell), nats.
+def observe(n: Any, kind: int) -> float:
+    """Counts one new value; returns its surprise (0 in the kind's founding cell), nats.
 
-    ``n.now[kind]`` becomes the committed evidence plus that of the open cell.
+    ``n.now[kind]`` becomes the committed evidence plus that of the open cell. The founding
+    cell is the first in which the kind has a value: the key's first, or that in which the log
+    began to have the field.
     """
+    if not (n.present[kind] or n.seen[kind]):
+        n.seen[kind] = 1
+        return 0.0  # the first one ever is no burst
     n.fresh[kind] += 1
-    if founding:
+    if not n.present[kind]:
         return 0.0
     nats = surprise_of(n, kind, n.fresh[kind])
     now = n.evidence[kind] + max(0.0, nats - OFFSET)
@@ -109,11 +123,15 @@ def commit(n: Any, cells: int, held: bool) -> None:
     for kind in range(KINDS):
         n.evidence[kind] = n.now[kind] * fade
         n.now[kind] = n.evidence[kind]
-        learned = 0.0 if held else min(float(n.fresh[kind]), 4.0 + n.new[kind])
+        most = 4.0 + n.new[kind] if n.present[kind] else FOUNDING_MAX
+        learned = 0.0 if held else min(float(n.fresh[kind]), most)
         n.new[kind] = (n.new[kind] + learned) * keep
         n.bursts[kind] = (n.bursts[kind] + (1.0 if learned > 0.0 else 0.0)) * keep
         n.fresh[kind] = 0
     n.exposure = (n.exposure + 1.0) * keep + CALENDAR_SHARE * cells
+    for kind in range(KINDS):
+        n.present[kind] = n.present[kind] or n.seen[kind]
+        n.absent[kind] = n.absent[kind] * keep if n.present[kind] else n.exposure
 
 
 class ChurnNovelty(AnomalyDetector):
@@ -126,7 +144,7 @@ class ChurnNovelty(AnomalyDetector):
     time
         Feature with the event time, seconds since 1970 UTC.
     kind
-        ``"network"``, ``"client"``, ``"route"`` or ``"area"``: chooses the prior.
+        ``"network"``, ``"client"``, ``"route"``, ``"area"`` or ``"block"``: chooses the prior.
     values_max
         Distinct values remembered; past it nothing is new any more.
 
@@ -151,20 +169,17 @@ class ChurnNovelty(AnomalyDetector):
         self._state = np.zeros(1, NOVELTY)
         self._known: dict[Any, None] = {}
         self._cell = -1
-        self._founding = True
 
     @property
     def _index(self) -> int:
-        return ("network", "client", "route", "area").index(self.kind)
+        return ("network", "client", "route", "area", "block").index(self.kind)
 
     def _is_new(self, x: dict[str, Any]) -> bool:
         return x[self.value] not in self._known and len(self._known) < self.values_max
 
-    def _advanced(self, state: Any, cell: int) -> bool:
+    def _advanced(self, state: Any, cell: int) -> None:
         if 0 <= self._cell < cell:
             commit(state[0], cell - self._cell, False)
-            return False
-        return self._founding
 
     def score_one(self, x: dict[str, Any]) -> float:
         """Evidence in nats if this event came now; changes nothing."""
@@ -172,19 +187,18 @@ class ChurnNovelty(AnomalyDetector):
             return 0.0
         state = self._state.copy()
         cell = max(self._cell, cell_of(int(float(x[self.time]) * 1_000_000)))
-        founding = self._advanced(state, cell)
+        self._advanced(state, cell)
         if self._is_new(x):
-            observe(state[0], self._index, founding)
+            observe(state[0], self._index)
         return float(state[0]["now"][self._index])
 
     def learn_one(self, x: dict[str, Any]) -> ChurnNovelty:
         """Remembers the value and, once per cell, the churn."""
         if self.time in x and self.value in x:
             cell = max(self._cell, cell_of(int(float(x[self.time]) * 1_000_000)))
-            self._founding = self._advanced(self._state, cell)
+            self._advanced(self._state, cell)
             self._cell = cell
             if self._is_new(x):
-                if self._known:
-                    observe(self._state[0], self._index, self._founding)
+                observe(self._state[0], self._index)
                 self._known[x[self.value]] = None
         return self

@@ -1,7 +1,8 @@
 """Probing: more *distinct* failing routes in a cell than the key's own history explains.
 
-A broken client repeats one failing route; a prober fails on many. So the count is of
-distinct routes that answered 4xx in a 15-minute cell, priced like novelty by how often
+A broken client fails on the routes it always uses; a prober on routes the key has hardly
+known for a day. So the count is of distinct young routes that answered 4xx in a 15-minute
+cell, priced like novelty by how often
 and how widely the key fails (``models.novelty.surprise``). 5xx never counts: outages are
 not the client's.
 Distinct routes are counted in a 64-bit linear-counting bitmap (Whang et al., 1990).
@@ -58,10 +59,16 @@ def popcount(bits: int) -> int:
 
 
 @kernel
-def distinct(p: Any) -> float:
-    """Estimated distinct failing routes of the open cell; at most 64 x log 64 = 266."""
-    zeros = 64 - popcount(p.bits)
+def distinct_of(bits: int) -> float:
+    """Estimated distinct routes behind a 64-bit sketch; at most 64 x log 64 = 266."""
+    zeros = 64 - popcount(bits)
     return 64.0 * log(64.0 / max(1, zeros))
+
+
+@kernel
+def distinct(p: Any) -> float:
+    """Estimated distinct failing routes of the open cell."""
+    return distinct_of(p.bits)
 
 
 @kernel
@@ -88,11 +95,19 @@ def observe(p: Any, route: int, requests: int) -> None:
     if p.bits & bit:
         return
     p.bits |= bit
-    n = int(distinct(p) + 0.5)
+    p.now = min(p.evidence + judged(p, p.bits, p.failed, requests), EVIDENCE_MAX)
+
+
+@kernel
+def judged(p: Any, bits: int, failed: int, requests: int) -> float:
+    """Nats of ``failed`` of ``requests`` requests failing on the routes of a sketch.
+
+    The sketch may be the whole key's or one source's; what is usual is the key's.
+    """
+    n = int(distinct_of(bits) + 0.5)
     nats = surprise(n, SHAPE + p.bursts, RATE + p.exposure, burst_size(p))
     nats *= min(1.0, (n - 1) / DISTINCT_FULL)
-    nats *= min(1.0, p.failed / (SHARE_FULL * max(1, requests)))
-    p.now = min(p.evidence + nats, EVIDENCE_MAX)
+    return nats * min(1.0, failed / (SHARE_FULL * max(1, requests)))
 
 
 @kernel
@@ -118,6 +133,9 @@ class ErrorProbing(AnomalyDetector):
     ----------
     status, route, time
         Feature names: HTTP status, route text, event time in seconds since 1970 UTC.
+    young
+        Feature that says whether the key has known the route for less than a day; where it is
+        missing, every route counts.
 
     Examples
     --------
@@ -132,10 +150,17 @@ class ErrorProbing(AnomalyDetector):
     True
     """
 
-    def __init__(self, status: str = "status", route: str = "route", time: str = "t") -> None:
+    def __init__(
+        self,
+        status: str = "status",
+        route: str = "route",
+        time: str = "t",
+        young: str = "young",
+    ) -> None:
         self.status = status
         self.route = route
         self.time = time
+        self.young = young
         self._state = np.zeros(1, PROBING)
         self._cell = -1
 
@@ -146,7 +171,7 @@ class ErrorProbing(AnomalyDetector):
         if 0 <= self._cell < cell:
             commit(state[0], cell - self._cell, False)
         state[0]["requests"] += 1
-        if 400 <= int(x.get(self.status, 0)) < 500:
+        if 400 <= int(x.get(self.status, 0)) < 500 and x.get(self.young, True):
             digest = blake2b(str(x.get(self.route)).encode(), digest_size=8).digest()
             ident = np.uint64(int.from_bytes(digest, "big"))
             observe(state[0], ident, int(state[0]["requests"]))

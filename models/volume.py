@@ -109,6 +109,12 @@ def open_cell(v: Any, season: Any, cell: int) -> None:
 
 
 @kernel
+def speaks(v: Any, cell: int) -> bool:
+    """True when the open cell's count may mean anything: past the first day, above the mean."""
+    return cell - v.born_cell >= SILENT_CELLS and v.count > v.mean
+
+
+@kernel
 def evaluate(v: Any, cell: int) -> float:
     """Evidence of the open cell so far, nats.
 
@@ -118,7 +124,7 @@ def evaluate(v: Any, cell: int) -> float:
     if v.count < v.next_count:
         return v.evidence
     v.next_count = v.count + 1 + v.count // 16
-    if cell - v.born_cell < SILENT_CELLS or v.count <= v.mean:
+    if not speaks(v, cell):
         return v.evidence
     best = 0.0
     for j in range(3):

@@ -9,6 +9,7 @@ from typing import Any
 from detector.core.episodes import (
     CHANNELS,
     CURVE_POINTS_MAX,
+    THROTTLE,
     Actor,
     Candidate,
     Episode,
@@ -16,8 +17,9 @@ from detector.core.episodes import (
     alert_id,
 )
 from detector.core.events import KeyName
-from detector.core.explain import Texts, action_of, actor_of, reasons_of, severity_of
+from detector.core.explain import action_of, actor_of, reasons_of, severity_of
 from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
+from detector.core.sentences import Texts
 
 CurvePoint = tuple[int, float, int, int]
 HARD_SCORE_NATS = 20.0
@@ -51,6 +53,7 @@ class EpisodeBook:
             ordinal=int(row["ordinal"]),
             hard=False,
             over_threshold=bool(row["over"]),
+            throttle=at[1] == THROTTLE,
             episode=replace(episode, alerted_us=None, return_period_days=None),
         )
 
@@ -61,7 +64,7 @@ class EpisodeBook:
         final = as_of(episode, e)
         self.closed.append(replace(final, state="closed", closed_us=end_us))
 
-    def add_hard(self, row: Any, who: Subject, what: str) -> Candidate:
+    def add_hard(self, row: Any, who: Subject, signal: str, what: str) -> Candidate:
         """A deterministic fact: an episode of its own, closed at once.
 
         It is kept when the fleet stage makes an alert of it; one that is collapsed into the
@@ -69,9 +72,9 @@ class EpisodeBook:
         """
         ts_us, ordinal = int(row["ts_us"]), int(row["ordinal"])
         leak = (int(row["leak_requests"]), int(row["leak_bytes"]))
-        reason = Reason("out_of_grant", HARD_SCORE_NATS, 1.0, 0.0, what)
+        reason = Reason(signal, HARD_SCORE_NATS, 1.0, 0.0, what)
         episode = Episode(
-            alert_id=alert_id(who.name.text, "abused/out_of_grant", ts_us, ordinal),
+            alert_id=alert_id(who.name.text, f"abused/{signal}", ts_us, ordinal),
             key=who.name.text,
             owner=who.owner,
             channel="abused",
@@ -139,8 +142,19 @@ def as_of(episode: Episode, e: Any) -> Episode:
 
 
 def _decided(episode: Episode, alert: Episode) -> Episode:
-    return replace(
+    """From its alert on, an episode is measured by the threshold that raised it."""
+    decided = replace(
         episode, alerted_us=alert.alerted_us, return_period_days=alert.return_period_days
+    )
+    if episode.is_hard:
+        return decided
+    severity = severity_of(episode.score, alert.threshold)
+    channel = CHANNELS.index(episode.channel)
+    return replace(
+        decided,
+        threshold=alert.threshold,
+        severity=severity,
+        action=action_of(channel, severity, episode.reasons, episode.actor),
     )
 
 
@@ -158,6 +172,8 @@ def _episode(
 ) -> Episode:
     channel, ts_us, score = int(row["channel"]), int(row["ts_us"]), float(row["score"])
     threshold = float(row["threshold"])
+    if before is not None and before.alerted_us is not None:
+        threshold = before.threshold
     point = (ts_us, score, int(row["leak_requests"]), int(row["leak_bytes"]))
     peak, peak_us, curve = score, ts_us, _curve(before.curve if before else (), point)
     if before is not None and score <= before.score:

@@ -18,15 +18,16 @@ from detector.core import tables
 from detector.core.book import EpisodeBook
 from detector.core.errors import SnapshotError
 from detector.core.events import KeyName
-from detector.core.explain import Texts
+from detector.core.sentences import Texts
 from detector.core.tables import State
+from models.auth import AUTH
 from models.clock import cell_of
 
 MAGIC = b"KWSHARD1"
 LENGTH = struct.Struct("<I")
-VERSION = 1
+VERSION = 2
 
-_TABLES = ("pairs", "actors")
+_TABLES = tuple(tables.LIFE_CELLS)
 
 
 class ArrayHeader(msgspec.Struct):
@@ -142,6 +143,7 @@ def _state(arrays: dict[str, npt.NDArray[Any]]) -> State:
     room = tables.blank(
         keys=_room(n_keys), pairs=_room(len(arrays["pairs"])), actors=_room(len(arrays["actors"]))
     )._asdict()
+    room["auth"] = np.zeros(_room(len(arrays["auth"])), AUTH)
     for name in tables.PER_KEY:
         room[name][:n_keys] = arrays[name]
     tables.refill_index(room["index"], room["keys"], n_keys)

@@ -13,11 +13,14 @@ from typing import Any, Literal
 
 from models.families import FAMILIES
 
-Channel = Literal["stolen", "abused"]
-CHANNELS: tuple[Channel, Channel] = ("stolen", "abused")
-STOLEN, ABUSED = 0, 1
+# Throttle is no accusation: its episodes propose a reversible limit, under a budget of their own.
+Channel = Literal["stolen", "abused", "throttle"]
+CHANNELS: tuple[Channel, ...] = ("stolen", "abused", "throttle")
+STOLEN, ABUSED, THROTTLE = 0, 1, 2
 
-SIGNALS = (*FAMILIES, "out_of_grant")
+HARD_FACTS = ("out_of_grant", "decoy", "revoked", "rotated")
+COMMON_CAUSES = ("campaign", "common_cause")  # what many keys share, from the fleet stage
+SIGNALS = (*FAMILIES, *HARD_FACTS, *COMMON_CAUSES)
 ACTIONS = ("none", "notify", "throttle", "block_actor", "suspend", "revoke")
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 CURVE_POINTS_MAX = 64
@@ -91,7 +94,7 @@ class Episode:
     @property
     def is_hard(self) -> bool:
         """True for a deterministic fact, which is outside the statistical budget."""
-        return any(r.signal == "out_of_grant" for r in self.reasons)
+        return any(r.signal in HARD_FACTS for r in self.reasons)
 
     def to_record(self) -> dict[str, Any]:
         """The contract's JSON object, keys in the contract's order."""
@@ -143,7 +146,8 @@ class Candidate:
     """An episode that may become an alert, as of the event that raised it.
 
     Ordered for the fleet stage by ``(ts_us, key, ordinal)``. ``hard`` marks a
-    deterministic fact outside the statistical budget.
+    deterministic fact outside the statistical budget, ``throttle`` a recommendation to limit
+    the rate, which has a budget of its own.
     """
 
     ts_us: int
@@ -151,6 +155,7 @@ class Candidate:
     hard: bool
     over_threshold: bool
     episode: Episode
+    throttle: bool = False
 
     @property
     def order(self) -> tuple[int, str, int, str]:

@@ -18,6 +18,7 @@ AUTH_UNKNOWN, AUTH_OK, AUTH_FAILED = 0, 1, 2
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
+U32 = npt.NDArray[np.uint32]
 I16 = npt.NDArray[np.int16]
 U8 = npt.NDArray[np.uint8]
 
@@ -44,6 +45,7 @@ class Names:
     clients: dict[int, str] = field(default_factory=dict)
     routes: dict[int, str] = field(default_factory=dict)
     areas: dict[int, str] = field(default_factory=dict)
+    blocks: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,15 @@ class EventBatch:
 
     - ``ts_us``      event time, microseconds since 1970 UTC (int64)
     - ``key_hi, key_lo``  128-bit keyed hash of the key's text; both 0 = no key
-    - ``network``    /24 or /48 packed by ``core.network.pack``; 0 = unknown
+    - ``network``    /24 or /48 packed as in ``core.network``; 0 = unknown
     - ``client``     64-bit keyed hash of the client's text; 0 = unknown
     - ``route``      64-bit keyed hash of ``METHOD template``; 0 = unknown
     - ``area``       64-bit keyed hash of the leading part of the template; 0 = unknown
     - ``ident``      64-bit keyed hash of the identifiers cut out of the path; 0 = none
+    - ``block``      /16, /32 or autonomous system of ``network``, packed likewise; 0 = unknown
+    - ``number``     the last of those identifiers that is digits only, below 2^53; -1 = none
+                     (int64)
+    - ``place``      position by ``core.network.pack_place``; 0 = unknown (uint32)
     - ``status``     HTTP status; 0 = unknown (int16)
     - ``auth``       AUTH_UNKNOWN, AUTH_OK or AUTH_FAILED (uint8)
     - ``size_bytes`` response bytes; 0 = unknown (int64)
@@ -72,6 +78,9 @@ class EventBatch:
     route: U64
     area: U64
     ident: U64
+    block: U64
+    number: I64
+    place: U32
     status: I16
     auth: U8
     size_bytes: I64
@@ -88,6 +97,9 @@ class EventBatch:
         "route",
         "area",
         "ident",
+        "block",
+        "number",
+        "place",
         "status",
         "auth",
         "size_bytes",
@@ -103,6 +115,9 @@ class EventBatch:
         np.uint64,
         np.uint64,
         np.uint64,
+        np.uint64,
+        np.int64,
+        np.uint32,
         np.int16,
         np.uint8,
         np.int64,

@@ -1,49 +1,48 @@
 """The fleet stage: one sequential merge of candidates that decides what becomes an alert.
 
-It keeps the promise "at most N false alerts a week" by shipped thresholds and a hard cap:
-never more than ``ceil(1.2 N)`` statistical alerts in seven days, and in a log of d days
-never more than ``max(1, ceil(1.2 N d / 7))``. Hard facts are outside that budget; more
-than HARD_KEYS_MAX keys in an hour collapse into one notice. Offering a candidate again
-(after a restart) changes nothing.
+It keeps the promise "at most N false alerts a week". A controller (``models.budget``) sets the
+threshold of each channel once per event day, so that N a week come out on average; until it
+knows a week of the log, shipped thresholds apply. And there are never more than
+``ceil(1.2 N)`` alerts and notices in any seven days (``fleet_budgets`` has the fine print).
+
+Hard facts are outside that budget. A key speaks once a day, and what many keys share is told
+once, not per key (``fleet_causes``). Offering a candidate again (after a restart) changes
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from heapq import heapify, heappop, heappush
-from math import ceil
+from heapq import heappop, heappush
+from math import log
 
 import msgspec
 
-from detector.core.episodes import Candidate, Episode, Reason, alert_id, alerted
-from models.clock import DAY_US
+from detector.core.episodes import CHANNELS, STOLEN, THROTTLE, Candidate, Episode, alerted
+from detector.core.explain import action_of, severity_of
+from detector.core.fleet_budgets import STRONG
+from detector.core.fleet_memory import (
+    ALERTED,
+    CAPPED,
+    COLLAPSED,
+    MEMORY_US,
+    NEVER_US,
+    Entry,
+    Held,
+    Memory,
+)
+from detector.core.fleet_notices import HARD_KEYS_MAX, as_episode
+from detector.core.fleet_window import DAY_US, Finding, Sight, sight_of
+from detector.core.settings import ShardSettings
 
-HOUR_US = 3_600_000_000
-WEEK_US = 7 * DAY_US
-MEMORY_US = 35 * DAY_US
-PEAKS_MAX = 100_000
-HARD_KEYS_MAX = 20
-CAP_FACTOR = 1.2
+__all__ = ["HARD_KEYS_MAX", "LOWEST", "FleetStage"]
 
-
-class _Memory(msgspec.Struct):
-    """What the stage must remember; idempotent under re-offered candidates."""
-
-    start_us: int = -1
-    decided_us: int = -1
-    swept_us: int = -1
-    forgotten: int = 0
-    # alert_id -> (opened, channel, peak)
-    peaks: dict[str, tuple[int, str, float]] = {}
-    # alert_id -> alerted_us
-    alerts: dict[str, int] = {}
-    # alert_id -> time of hard facts; a key reports each fact once a day
-    hard: dict[str, int] = {}
-    # key -> time of its latest hard fact, oldest first
-    hard_keys: dict[str, int] = {}
-    capped: dict[str, int] = {}
-    waiting: list[Candidate] = []
+HOLD_US = 60_000_000  # that long others may show the same before a candidate is an alert
+THROTTLES_PER_WEEK = 100.0
+FLEET_KEYS, FLEET_N, SLOPE_NATS = 2000.0, 5.0, 1.75
+SMALLEST, LARGEST = 0.78, 1.25  # times the shipped threshold
+LOWEST = 0.8  # what the service and replay use: a quiet fleet shall not be shown its noise
 
 
 @dataclass(slots=True)
@@ -53,18 +52,61 @@ class FleetStage:
     Parameters
     ----------
     false_alerts_per_week
-        N, over the whole fleet. The cap follows it; thresholds are the shard's.
+        N, over the whole fleet: what thresholds and cap follow.
+    throttles_per_week
+        The same for recommendations to limit a rate, which are no alerts.
+    stolen_share
+        Share of N that STOLEN gets; ABUSED gets the rest.
+    settings
+        The shards' settings: shipped thresholds, floors, and what a cold key must add.
+    lowest
+        Share of the shipped threshold that STOLEN's and ABUSED's never fall below, however
+        much of N a quiet fleet leaves unused. 0 leaves only the floors.
+    population
+        How many keys the log had shown by an event time. Shipped thresholds are for
+        FLEET_KEYS keys at FLEET_N false alerts a week; with fewer keys for the same N they are
+        lower by SLOPE nats for each factor of e, as on simulated fleets. ``None``: they stay.
     """
 
     false_alerts_per_week: float
-    _memory: _Memory = field(default_factory=_Memory)
+    throttles_per_week: float = THROTTLES_PER_WEEK
+    stolen_share: float = 0.5
+    settings: ShardSettings = field(default_factory=ShardSettings)
+    lowest: float = 0.0
+    population: Callable[[int], int] | None = None
+    _memory: Memory = field(default_factory=Memory)
     _heap: list[tuple[tuple[int, str, int, str], int, Candidate]] = field(default_factory=list)
     _pushed: int = 0
+
+    def __post_init__(self) -> None:
+        n, share = self.false_alerts_per_week, self.stolen_share
+        per_week = (share * n, (1.0 - share) * n, self.throttles_per_week)
+        # a throttle is never due to room in its budget: it needs what it needs from the start
+        least = [limits.floor for limits in self.settings.channels]
+        least[THROTTLE] = self.settings.throttle.threshold
+        self._memory.budgets.configure(per_week, least)
 
     @property
     def held_back(self) -> int:
         """Episodes over the threshold that the cap kept from alerting."""
-        return len(self._memory.capped.keys() - self._memory.alerts.keys())
+        return self._memory.held_back
+
+    @property
+    def collapsed(self) -> int:
+        """Episodes that a common cause, or an alert about the same key, kept from alerting."""
+        return self._memory.collapsed
+
+    @property
+    def notices(self) -> int:
+        """Notices about many keys so far."""
+        return self._memory.notices
+
+    @property
+    def thresholds(self) -> dict[str, float | None]:
+        """In force per channel, nats; ``None`` while the shipped one applies."""
+        budgets, at_us = self._memory.budgets, self._memory.decided_us
+        known = [budgets.threshold(i) is not None for i in range(len(CHANNELS))]
+        return {name: self._bar(i, at_us) if known[i] else None for i, name in enumerate(CHANNELS)}
 
     def start(self, ts_us: int) -> None:
         """Notes the earliest event time of the log."""
@@ -77,15 +119,32 @@ class FleetStage:
             self._pushed += 1
             heappush(self._heap, (c.order, self._pushed, c))
 
-    def release(self, watermark_us: int) -> list[Episode]:
-        """Decides every candidate older than the watermark; returns the new alerts."""
-        alerts = []
-        while self._heap and self._heap[0][2].ts_us < watermark_us:
-            alert = self._decide(heappop(self._heap)[2])
-            if alert is not None:
-                alerts.append(alert)
-        self._forget()
-        return alerts
+    def release(self, watermark_us: int, *, idle: bool = False) -> list[Episode]:
+        """Decides every candidate older than the watermark; returns new alerts and notices.
+
+        With ``idle`` (nothing more is coming) it does not wait for others to show the same.
+        """
+        raised: list[Episode] = []
+        while True:
+            due_us = self._memory.due_us()
+            next_us = self._heap[0][2].ts_us if self._heap else NEVER_US
+            if next_us < watermark_us and next_us <= due_us:
+                raised += self._take(heappop(self._heap)[2])
+            elif due_us < watermark_us or (idle and due_us < NEVER_US):
+                raised += self._take_held(due_us)
+            else:
+                return raised
+
+    def take_throttles(self) -> list[Episode]:
+        """Recommendations to limit a key's rate, decided since the last call. Never alerts."""
+        taken, self._memory.throttles = self._memory.throttles, []
+        return taken
+
+    def confirm(self, alert_id: str) -> None:
+        """An alert was a true one: it stops counting in tail, correction and cap."""
+        memory = self._memory
+        if memory.budgets.confirm(alert_id) and alert_id in memory.entries:
+            memory.entries[alert_id].level = 0.0
 
     def to_state(self) -> bytes:
         """The stage as bytes, candidates still waiting included."""
@@ -93,89 +152,186 @@ class FleetStage:
         return msgspec.msgpack.encode(self._memory)
 
     @classmethod
-    def from_state(cls, data: bytes, false_alerts_per_week: float) -> FleetStage:
-        """The stage that ``to_state`` described."""
-        stage = cls(false_alerts_per_week, msgspec.msgpack.decode(data, type=_Memory))
-        stage.offer(stage._memory.waiting)
-        heapify(stage._heap)
+    def from_state(
+        cls,
+        data: bytes,
+        false_alerts_per_week: float,
+        throttles_per_week: float = THROTTLES_PER_WEEK,
+        stolen_share: float = 0.5,
+        settings: ShardSettings | None = None,
+        lowest: float = 0.0,
+    ) -> FleetStage:
+        """The stage that ``to_state`` described, under today's parameters."""
+        memory = msgspec.msgpack.decode(data, type=Memory)
+        stage = cls(
+            false_alerts_per_week,
+            throttles_per_week,
+            stolen_share,
+            settings or ShardSettings(),
+            lowest,
+            _memory=memory,
+        )
+        stage.offer(memory.waiting)
+        memory.waiting = []
         return stage
 
-    def _decide(self, c: Candidate) -> Episode | None:
-        memory, episode = self._memory, c.episode
-        memory.decided_us = max(memory.decided_us, c.ts_us)
-        if c.hard:
-            return self._decide_hard(c)
-        known = memory.peaks.get(episode.alert_id)
-        peak = max(episode.score, known[2]) if known else episode.score
-        if known or len(memory.peaks) < PEAKS_MAX:
-            memory.peaks[episode.alert_id] = (episode.opened_us, episode.channel, peak)
-        if not c.over_threshold or episode.alert_id in memory.alerts:
-            return None
-        if not self._within_cap(c.ts_us):
-            memory.capped[episode.alert_id] = c.ts_us
-            return None
-        memory.alerts[episode.alert_id] = c.ts_us
-        return alerted(episode, c.ts_us, self._return_period_days(c))
+    # --- one candidate -----------------------------------------------------------------------
 
-    def _within_cap(self, ts_us: int) -> bool:
-        n = CAP_FACTOR * self.false_alerts_per_week
-        days = max(0.0, (ts_us - self._memory.start_us) / DAY_US)
-        before = [at for at in self._memory.alerts.values() if at <= ts_us]
-        in_week = sum(at > ts_us - WEEK_US for at in before)
-        so_far = self._memory.forgotten + len(before)
-        return in_week < ceil(n) and so_far < max(1, ceil(n * days / 7))
+    def _take(self, c: Candidate) -> list[Episode]:
+        memory = self._memory
+        now_us = self._reach(c.ts_us)
+        if c.hard:
+            fact = memory.hard.decide(c)
+            memory.notices += fact is not None and fact.key == "*"
+            return [] if fact is None else [fact]
+        entry = self._entry(c)
+        if entry is None:
+            return []
+        sight = self._sight(c, now_us)
+        changed, struck = memory.causes.observe(sight, memory.start_us)
+        for alert_id, level in struck:
+            memory.lower(alert_id, level)
+        return self._tell(changed, c, sight) + self._judge(c, sight, entry)
+
+    def _take_held(self, due_us: int) -> list[Episode]:
+        alert_id = next(iter(self._memory.held))
+        c = self._memory.held.pop(alert_id).candidate
+        entry, sight = self._memory.entries.get(alert_id), self._sight(c, self._reach(due_us))
+        return [] if entry is None else self._judge(c, sight, entry, is_due=True)
+
+    def _judge(
+        self, c: Candidate, sight: Sight, entry: Entry, *, is_due: bool = False
+    ) -> list[Episode]:
+        memory, causes = self._memory, self._memory.causes
+        known = causes.judge(sight, memory.start_us) if causes.concerns(sight) else Finding()
+        level = sight.level + known.nats
+        if not known.collapse:
+            entry.level = max(entry.level, level)
+        if entry.fate == ALERTED:
+            return []
+        over = self._is_over(sight, known.nats)
+        if known.collapse if over else self._is_over(sight, max(0.0, known.nats)):
+            memory.held.pop(c.episode.alert_id, None)
+            memory.settle(entry, COLLAPSED)
+            return self._tell(known, c, sight)
+        if not over:
+            return []
+        if not is_due and causes.may_be_one_of_many(sight):
+            held = memory.held.get(c.episode.alert_id)
+            due_us = sight.now_us + HOLD_US if held is None else held.due_us
+            memory.held[c.episode.alert_id] = Held(due_us, c)
+            return []
+        memory.held.pop(c.episode.alert_id, None)
+        if not c.throttle and memory.spoke.get(sight.key, -DAY_US) > sight.now_us - DAY_US:
+            memory.settle(entry, COLLAPSED)  # people are looking at this key already
+            return []
+        causes.networks.speak(sight)
+        return self._raise(c, sight, entry, known)
+
+    def _raise(self, c: Candidate, sight: Sight, entry: Entry, known: Finding) -> list[Episode]:
+        """The episode is over its threshold, and nothing but the cap can keep it back."""
+        memory, e = self._memory, c.episode
+        threshold = round(sight.bar + self._extra(c), 3)
+        score = e.score + (known.nats if known.reason is not None else 0.0)
+        is_strong = score >= STRONG * threshold
+        if not memory.budgets.has_room(
+            entry.channel, sight.now_us, memory.start_us, is_strong=is_strong
+        ):
+            memory.settle(entry, CAPPED)
+            return []
+        memory.settle(entry, ALERTED)
+        memory.budgets.note(e.alert_id, sight.now_us, entry.channel)
+        reasons = e.reasons if known.reason is None else (*e.reasons, known.reason)
+        severity = "low" if c.throttle else severity_of(score, threshold)
+        decided = replace(
+            e,
+            score=score,
+            threshold=threshold,
+            severity=severity,
+            reasons=tuple(sorted(reasons, key=lambda r: -r.nats)),
+            action="throttle"
+            if c.throttle
+            else action_of(entry.channel, severity, reasons, e.actor),
+        )
+        alert = alerted(decided, sight.now_us, self._return_period_days(c))
+        if c.throttle:
+            memory.recommend(alert)
+            return []
+        memory.spoke[e.key] = sight.now_us
+        return [alert]
+
+    def _tell(self, known: Finding, c: Candidate, sight: Sight) -> list[Episode]:
+        """A notice comes once, and takes its place in the week's allowance like an alert."""
+        memory, channel = self._memory, _channel(c) if known.is_of_channel else STOLEN
+        if known.notice is None or known.about in memory.told:
+            return []
+        has_room = memory.budgets.has_room(channel, sight.now_us, memory.start_us, is_strong=True)
+        if not has_room and not (known.is_urgent and memory.budgets.may_overdraw(sight.now_us)):
+            return []
+        episode = as_episode(known, known.notice(), c, sight.now_us)
+        memory.told[known.about] = sight.now_us
+        memory.budgets.note(episode.alert_id, sight.now_us, channel)
+        memory.notices += 1
+        return [episode]
+
+    # --- what is known of it -----------------------------------------------------------------
+
+    def _extra(self, c: Candidate) -> float:
+        """What a cold key must add to its channel's threshold."""
+        return max(0.0, c.episode.threshold - self.settings.channels[_channel(c)].threshold)
+
+    def _sight(self, c: Candidate, now_us: int) -> Sight:
+        extra, bar = self._extra(c), self._bar(_channel(c), c.ts_us)
+        return sight_of(c, now_us, c.episode.score - extra, bar)
+
+    def _bar(self, channel: int, ts_us: int) -> float:
+        """The controller's threshold, or the shipped one for this many keys and this N."""
+        shipped, in_force = self._shipped(channel, ts_us), self._memory.budgets.threshold(channel)
+        if in_force is None:
+            return shipped
+        return in_force if channel == THROTTLE else max(in_force, self.lowest * shipped)
+
+    def _shipped(self, channel: int, ts_us: int) -> float:
+        base = self.settings.channels[channel].threshold
+        if channel == THROTTLE or self.population is None:
+            return base
+        keys = max(1, self.population(ts_us))
+        fold = self.false_alerts_per_week / FLEET_N * FLEET_KEYS / keys
+        return min(max(base - SLOPE_NATS * log(fold), SMALLEST * base), LARGEST * base)
+
+    def _is_over(self, sight: Sight, nats: float) -> bool:
+        """Over the threshold in force, once ``nats`` are added to its level."""
+        return sight.level + nats >= sight.bar
 
     def _return_period_days(self, c: Candidate) -> float:
         """Days of log per episode of this channel that scored at least as high."""
-        as_high = sum(
-            channel == c.episode.channel and peak >= c.episode.score and opened <= c.ts_us
-            for opened, channel, peak in self._memory.peaks.values()
-        )
+        as_high = self._memory.as_high(_channel(c), c.episode.score, c.ts_us)
         oldest = max(self._memory.start_us, c.ts_us - MEMORY_US)
         return round(max((c.ts_us - oldest) / DAY_US, 0.01) / max(1, as_high), 2)
 
-    def _decide_hard(self, c: Candidate) -> Episode | None:
-        memory, episode = self._memory, c.episode
-        if episode.alert_id in memory.hard:
+    def _entry(self, c: Candidate) -> Entry | None:
+        """The candidate's episode; ``None`` when the candidate was decided before."""
+        memory, e = self._memory, c.episode
+        entry = memory.entries.get(e.alert_id)
+        if entry is None and e.opened_us <= memory.decided_us - MEMORY_US:
             return None
-        memory.hard[episode.alert_id] = c.ts_us
-        memory.hard_keys.pop(episode.key, None)
-        memory.hard_keys[episode.key] = c.ts_us
-        while next(iter(memory.hard_keys.values())) <= c.ts_us - HOUR_US:
-            del memory.hard_keys[next(iter(memory.hard_keys))]
-        if len(memory.hard_keys) <= HARD_KEYS_MAX:
-            return alerted(episode, c.ts_us, None)
-        notice = _collapsed(c, len(memory.hard_keys))
-        if notice.alert_id in memory.hard:
+        if entry is None:
+            return memory.enter(e.alert_id, Entry(e.opened_us, _channel(c), c.ordinal, e.score))
+        if (c.ordinal, e.score) <= (entry.ordinal, entry.score):
             return None
-        memory.hard[notice.alert_id] = c.ts_us
-        return notice
+        entry.ordinal, entry.score = c.ordinal, max(entry.score, e.score)
+        return entry
 
-    def _forget(self) -> None:
-        """Drops what is older than any window, once per day of decided candidates."""
+    def _reach(self, ts_us: int) -> int:
+        """Moves the stage's time on, over midnights if need be; it never runs back."""
         memory = self._memory
-        if memory.decided_us - memory.swept_us < DAY_US:
-            return
-        memory.swept_us, old = memory.decided_us, memory.decided_us - MEMORY_US
-        kept = {k: v for k, v in memory.alerts.items() if v > old}
-        memory.forgotten += len(memory.alerts) - len(kept)
-        memory.alerts = kept
-        memory.peaks = {k: v for k, v in memory.peaks.items() if v[0] > old}
-        memory.capped = {k: v for k, v in memory.capped.items() if v > old}
-        memory.hard = {k: v for k, v in memory.hard.items() if v > memory.decided_us - 2 * DAY_US}
+        if memory.start_us < 0:
+            memory.start_us = ts_us
+        memory.decided_us = max(memory.decided_us, ts_us)
+        if memory.budgets.reach(memory.decided_us, memory.start_us, memory.levels):
+            memory.forget()
+        return memory.decided_us
 
 
-def _collapsed(c: Candidate, n_keys: int) -> Episode:
-    """One notice for a registry or grants that look wrong, per day."""
-    day_us = c.ts_us // DAY_US * DAY_US
-    text = f"{n_keys} keys succeeded outside their grants within an hour"
-    reason = Reason("out_of_grant", c.episode.score, n_keys, 0.0, f"{text}: check the registry")
-    return replace(
-        alerted(c.episode, c.ts_us, None),
-        alert_id=alert_id("*", "abused/out_of_grant", day_us, 0),
-        key="*",
-        owner=None,
-        severity="medium",
-        reasons=(reason,),
-        credential=(),
-    )
+def _channel(c: Candidate) -> int:
+    return THROTTLE if c.throttle else CHANNELS.index(c.episode.channel)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from detector.core.episodes import ABUSED, STOLEN
-from detector.core.kernel_sources import SIZE_MAX, actor_usual, entry_nats, foreign_share
-from detector.core.tables import CLOSE, HARD, OPEN, PEAK
-from models import actor as actors_
-from models import enumeration, fusion, novelty, probing, volume
+from detector.core.episodes import ABUSED, STOLEN, THROTTLE
+from detector.core.kernel_actors import SIZE_MAX
+from detector.core.kernel_evidence import fill_evidence
+from detector.core.rows import CLOSE, HARD, OPEN, PEAK
+from models import fusion
 from models._jit import kernel
 from models.clock import CELLS_PER_DAY, DAY_US
 
@@ -27,42 +27,6 @@ COLD_CELLS = 3 * CELLS_PER_DAY
 
 
 @kernel
-def gather(s: Any, slot: int, actor_place: int, found: Any, z: Any) -> None:
-    """Fills ``z`` with the families' evidence as of this event."""
-    n = s.novelty[slot]
-    z[:] = 0.0
-    z[fusion.F_VOLUME] = volume.evaluate(s.volume[slot], s.keys[slot].cell)
-    mature = actors_.maturity(s.keys[slot].cells)
-    z[fusion.F_PROBING] = mature * s.probing[slot].now
-    z[fusion.F_ENUMERATION] = mature * s.enumeration[slot].evidence
-    z[fusion.F_ROUTE] = n.now[novelty.ROUTE]
-    z[fusion.F_AREA] = n.now[novelty.AREA]
-    if actor_place < 0:
-        return
-    a = s.actors[actor_place]
-    z[fusion.F_NETWORK] = entry_nats(s, slot, found[novelty.NETWORK])
-    z[fusion.F_CLIENT] = entry_nats(s, slot, found[novelty.CLIENT])
-    z[fusion.F_DORMANCY] = s.dormancy[slot].evidence
-    now = actors_.volume_evidence(float(a.count), actor_usual(s, slot))
-    weight = mature * actors_.alien(z[fusion.F_NETWORK])
-    z[fusion.F_MIX] = weight * min(a.mix, fusion.CAP)
-    z[fusion.F_ACTOR_VOLUME] = weight * min(a.volume + now, fusion.CAP)
-    z[fusion.F_CONCURRENCY] = weight * a.concurrency
-
-
-@kernel
-def stolen_view(s: Any, slot: int, actor_place: int, z: Any) -> None:
-    """STOLEN asks about one source: what an actor brought is its own, the rest the owner's."""
-    key = s.keys[slot]
-    mature = actors_.maturity(key.cells)
-    route, area = key.own_route, key.own_area
-    if actor_place >= 0:
-        route, area = s.actors[actor_place].route, s.actors[actor_place].area
-    z[fusion.F_ROUTE] = mature * min(route, fusion.CAP)
-    z[fusion.F_AREA] = mature * min(area, fusion.CAP)
-
-
-@kernel
 def _fill_row(s: Any, row: Any, slot: int, channel: int, kind: int, ts_us: int, event: int) -> None:
     key, e = s.keys[slot], s.episodes[slot, channel]
     row.kind, row.channel, row.slot, row.event = kind, channel, slot, event
@@ -71,32 +35,6 @@ def _fill_row(s: Any, row: Any, slot: int, channel: int, kind: int, ts_us: int, 
     row.above_us, row.suspect_us = e.above_us, e.suspect_us
     row.leak_requests, row.leak_bytes = e.leak_requests, e.leak_bytes
     row.over = e.over
-
-
-@kernel
-def _fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> None:
-    n, v, p, d = s.novelty[slot], s.volume[slot], s.probing[slot], s.dormancy[slot]
-    for j in range(fusion.N_FAMILIES):
-        row.z[j] = z[j]
-    for kind in range(novelty.KINDS):
-        row.fresh[kind] = n.fresh[kind]
-        row.bursts[kind] = n.bursts[kind]
-        row.burst_size[kind] = novelty.burst_size(n, kind)
-    row.exposure, row.count, row.mean = n.exposure, v.count, v.mean
-    row.failing_routes = probing.distinct(p)
-    row.failing_usual = probing.usual(p)
-    row.failed, row.gap, row.gap_before = p.failed, d.gap, d.before
-    e = s.enumeration[slot]
-    row.idents, row.idents_new, row.idents_usual = e.cell_total, e.cell_fresh, enumeration.share(e)
-    row.actor = actor_place >= 0
-    if actor_place >= 0:
-        a = s.actors[actor_place]
-        row.network, row.client, row.route = a.network, a.client, a.route_last
-        row.actor_first_us, row.actor_requests = a.first_us, a.requests
-        row.actor_count, row.actor_usual = a.count, actor_usual(s, slot)
-        row.actor_foreign, row.mix_usual = a.foreign, foreign_share(s.keys[slot])
-        row.actor_route_new, row.actor_area_new = a.route_new, a.area_new
-        row.actor_switches = a.switches
 
 
 @kernel
@@ -178,26 +116,85 @@ def judge(
     n_rows: int,
 ) -> int:
     """Moves the episode of one channel by one event; returns the new number of rows."""
-    key, e = s.keys[slot], s.episodes[slot, channel]
-    if expired(e, key.last_us):
-        _fill_row(s, rows[n_rows], slot, channel, CLOSE, ts_us, event)
-        clear(e)
-        n_rows += 1
+    e = s.episodes[slot, channel]
+    n_rows = _close_if_over(s, slot, channel, ts_us, event, rows, n_rows)
     floor, base = limits[channel, 0], limits[channel, 1]
     score = fusion.fuse(z, limits[channel, 3:])
     if score < SUSPECT_SHARE * floor:
         return n_rows
     _suspect(e, ts_us)
-    if channel == ABUSED:  # the whole key is under suspicion, from the first sign on
+    if channel != STOLEN:  # the whole key is under suspicion, from the first sign on
         _count_leak(s, e, -1, served_bytes)
-    if score >= HOLD_SHARE * base:
-        _hold(key, e)
+    if channel != THROTTLE and score >= HOLD_SHARE * base:
+        _hold(s.keys[slot], e)
     if score < floor:
         return n_rows
     if channel == STOLEN:  # one source is, its earlier requests included
         _count_leak(s, e, actor_place, served_bytes)
+    return _raise(s, slot, channel, actor_place, z, limits, score, ts_us, event, rows, n_rows)
+
+
+@kernel
+def judge_refused(
+    s: Any,
+    slot: int,
+    auth: Any,
+    z: Any,
+    limits: Any,
+    ts_us: int,
+    event: int,
+    rows: Any,
+    n_rows: int,
+) -> int:
+    """Moves the ABUSED episode about a key that refuses somebody.
+
+    It holds no learning and counts no leak: whoever is refused could otherwise blind the key's
+    baseline at will.
+    """
+    n_rows = _close_if_over(s, slot, ABUSED, ts_us, event, rows, n_rows)
+    z[:] = 0.0
+    z[fusion.F_ERRORS] = auth.evidence
+    score = fusion.fuse(z, limits[ABUSED, 3:])
+    if score < limits[ABUSED, 0]:
+        return n_rows
+    _suspect(s.episodes[slot, ABUSED], ts_us)
+    before = n_rows
+    n_rows = _raise(s, slot, ABUSED, -1, z, limits, score, ts_us, event, rows, n_rows)
+    if n_rows > before:
+        rows[before].tries, rows[before].tries_cell = auth.tries, auth.cell_refused
+    return n_rows
+
+
+@kernel
+def _close_if_over(
+    s: Any, slot: int, channel: int, ts_us: int, event: int, rows: Any, n_rows: int
+) -> int:
+    e = s.episodes[slot, channel]
+    if not expired(e, max(s.keys[slot].last_us, ts_us)):
+        return n_rows
+    _fill_row(s, rows[n_rows], slot, channel, CLOSE, ts_us, event)
+    clear(e)
+    return n_rows + 1
+
+
+@kernel
+def _raise(
+    s: Any,
+    slot: int,
+    channel: int,
+    actor_place: int,
+    z: Any,
+    limits: Any,
+    score: float,
+    ts_us: int,
+    event: int,
+    rows: Any,
+    n_rows: int,
+) -> int:
+    """Opens the episode, or reports a new maximum or the crossing of its threshold."""
+    key, e = s.keys[slot], s.episodes[slot, channel]
     cold = max(0.0, 1.0 - (key.cell - s.volume[slot].born_cell) / COLD_CELLS)
-    threshold = base + limits[channel, 2] * cold
+    threshold = limits[channel, 1] + limits[channel, 2] * cold
     e.above_us = max(e.above_us, ts_us)
     crossed = score >= threshold and e.over == 0
     kind = PEAK
@@ -209,21 +206,22 @@ def judge(
     e.over = e.over or crossed
     row = rows[n_rows]
     _fill_row(s, row, slot, channel, kind, ts_us, event)
-    _fill_evidence(s, row, slot, actor_place, z)
+    fill_evidence(s, row, slot, actor_place, z)
     row.score, row.threshold = score, threshold
     return n_rows + 1
 
 
 @kernel
 def hard_fact(
-    s: Any, slot: int, ts_us: int, event: int, size_bytes: int, rows: Any, n_rows: int
+    s: Any, slot: int, fact: int, ts_us: int, event: int, size_bytes: int, rows: Any, n_rows: int
 ) -> int:
-    """A success outside the key's grants: one row per key and day."""
-    day = ts_us // DAY_US
-    if s.keys[slot].hard_day >= day:
+    """A deterministic fact (1 to 4, ``core.violations``): one row per key, fact and day."""
+    day = ts_us // DAY_US + 1
+    if s.keys[slot].hard_day[fact - 1] >= day:
         return n_rows
-    s.keys[slot].hard_day = day
+    s.keys[slot].hard_day[fact - 1] = day
     row = rows[n_rows]
     _fill_row(s, row, slot, ABUSED, HARD, ts_us, event)
+    row.fact = fact
     row.leak_requests, row.leak_bytes = 1, min(size_bytes, SIZE_MAX)
     return n_rows + 1

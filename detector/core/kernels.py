@@ -12,26 +12,45 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.core.episodes import ABUSED, STOLEN
+from detector.core.episodes import ABUSED, STOLEN, THROTTLE
 from detector.core.events import AUTH_FAILED
-from detector.core.kernel_episodes import gather, hard_fact, judge, stolen_view
-from detector.core.kernel_sources import (
+from detector.core.kernel_actors import (
     SIZE_MAX,
-    actor_event,
-    entry_nats,
+    actor_mix,
+    actor_objects,
+    actor_request,
     find_actor,
-    learn_usage,
+    note_place,
     note_switch,
-    visit,
+    own_mix,
+    places_of,
 )
-from detector.core.tables import EXPIRY_CELLS, ROW, find_key, needs_room
-from models import dormancy, enumeration, fusion, novelty, probing, volume
+from detector.core.kernel_episodes import hard_fact, judge, judge_refused
+from detector.core.kernel_evidence import gather, observe_surge, stolen_view
+from detector.core.kernel_sources import entry_nats, is_settled, is_young, learn_usage, visit
+from detector.core.rows import ROW
+from detector.core.tables import EXPIRY_CELLS, find_key, find_tag, mix64, needs_room
+from models import (
+    auth,
+    denied,
+    dormancy,
+    enumeration,
+    fusion,
+    misses,
+    novelty,
+    probing,
+    sequence,
+    slow,
+    surge,
+    volume,
+)
 from models._jit import kernel
-from models.clock import cell_of, decay
+from models.clock import CELLS_PER_DAY, cell_of, decay
 
 LATE_US = 300_000_000  # an event later than this behind its key's newest is only counted
 USAGE_HALF_LIFE_CELLS = 2688.0
 ROWS_MAX = 4096
+TRIES_MAKE_A_KEY = 8  # refused tries before an unknown key gets state of its own
 
 
 class Scratch(NamedTuple):
@@ -58,7 +77,7 @@ def _new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
     key.hi, key.lo = hi, lo
     key.first_us = key.last_us = ts_us
     key.cell = cell_of(ts_us)
-    key.hold_cell = key.hard_day = -1
+    key.hold_cell = -1
     key.hold_since = -(1 << 30)
     key.epoch = key.cell // EXPIRY_CELLS
     volume.born(s.volume[slot], key.cell)
@@ -72,19 +91,29 @@ def _advance(s: Any, slot: int, cell: int) -> None:
     key = s.keys[slot]
     gap = cell - key.cell
     held = key.hold_cell >= key.cell
+    v = s.volume[slot]
+    key.expected += v.mean
+    if gap > 1:
+        key.expected += (gap - 1) * volume.level_per_cell(v, key.cell)
+    surge.commit(s.surge[slot], float(v.count), v.mean, gap, held)
     volume.commit(s.volume[slot], s.season[slot], key.cell, cell, held)
     novelty.commit(s.novelty[slot], gap, held)
     probing.commit(s.probing[slot], gap, held)
     dormancy.commit(s.dormancy[slot], gap, held)
     enumeration.commit(s.enumeration[slot], gap, held)
+    sequence.commit(s.sequence[slot], gap, held)
+    denied.commit(s.denied[slot], cell, gap, held)
+    misses.commit(s.misses[slot], gap, held)
+    if cell // CELLS_PER_DAY > s.slow[slot].day:
+        slow.close_day(s.slow[slot], cell // CELLS_PER_DAY, held)
     keep = decay(gap, USAGE_HALF_LIFE_CELLS)
     key.young *= keep
+    key.young_route *= keep
     key.total *= keep
-    fade = decay(gap, novelty.EVIDENCE_HALF_LIFE_CELLS)
-    key.own_route *= fade
-    key.own_area *= fade
     key.switches *= keep
     key.pairs *= keep
+    key.leaps *= keep
+    key.moves *= keep
     key.cells += 1
     key.cell = cell
     if cell // EXPIRY_CELLS != key.epoch:
@@ -114,26 +143,32 @@ def _fold_event(
     if cell > key.cell:
         _advance(s, slot, cell)
     s.volume[slot].count += 1
-    if 400 <= status < 500:
-        probing.observe(s.probing[slot], b.route[i], s.volume[slot].count)
+    observe_surge(s, slot)
+    is_fresh, step_nats = -1, 0.0
     if b.ident[i] != 0:
-        enumeration.observe(s.enumeration[slot], s.seen[slot], b.ident[i])
+        is_fresh = int(enumeration.observe(s.enumeration[slot], s.seen[slot], b.ident[i]))
+    if b.number[i] >= 0:
+        step_nats = sequence.observe(s.sequence[slot], b.number[i])
+    failed = 400 <= status < 500
+    missed_nats = misses.observe(s.misses[slot], is_fresh == 1, failed)
     route_before, area_before = n.now[novelty.ROUTE], n.now[novelty.AREA]
     visit(s, slot, novelty.NETWORK, b.network[i], found)
+    visit(s, slot, novelty.BLOCK, b.block[i], found)
     visit(s, slot, novelty.CLIENT, b.client[i], found)
     new_route = visit(s, slot, novelty.ROUTE, b.route[i], found)
     new_area = visit(s, slot, novelty.AREA, b.area[i], found)
-    entry = entry_nats(s, slot, found[novelty.NETWORK]) + entry_nats(s, slot, found[novelty.CLIENT])
-    place = -1
-    if entry > 0.0:
-        place = find_actor(s, slot, b.network[i], b.client[i], ts_us, entry)
+    slow.observe(s.slow[slot], size_bytes, is_fresh == 1, is_settled(s, slot, found))
+    denied_nats = _judge_refusals(s, slot, b.route[i], status, found)
+    place = _actor_of(s, slot, b, i, ts_us, found)
     route_nats = max(0.0, n.now[novelty.ROUTE] - route_before)
     area_nats = max(0.0, n.now[novelty.AREA] - area_before)
     if place >= 0:
-        a, area = s.actors[place], found[novelty.AREA]
-        foreign = area >= 0 and s.pairs[area].first_cell >= cell_of(a.first_us)
-        foreign = foreign and s.pairs[area].entry > 0
-        actor_event(s, slot, a, status, size_bytes, foreign, area >= 0)
+        a = s.actors[place]
+        young = is_young(s, key, found[novelty.ROUTE])
+        actor_request(s, slot, a, status, size_bytes, b.route[i], young)
+        a.denied = min(denied.EVIDENCE_MAX, a.denied + denied_nats)
+        actor_mix(s, slot, a, found)
+        actor_objects(s, slot, a, is_fresh, step_nats, missed_nats)
         a.route += route_nats
         a.area += area_nats
         a.area_new += new_area
@@ -141,16 +176,70 @@ def _fold_event(
             a.route_new += 1
             a.route_last = b.route[i]
     else:
-        key.own_route += route_nats
-        key.own_area += area_nats
-    note_switch(s, slot, place, b.network[i], elapsed_us)
-    gather(s, slot, place, found, z)
+        key.owned += 1.0
+        own_mix(s, slot, found)
+    beside = note_switch(s, slot, place, b.network[i], elapsed_us)
+    note_place(s, slot, place, b.place[i], ts_us)
+    gather(s, slot, place, found, ts_us, z)
     served = min(size_bytes, SIZE_MAX) if status < 400 else -1
     n_rows = judge(s, slot, ABUSED, place, z, limits, ts_us, i, served, rows, n_rows)
+    n_rows = judge(s, slot, THROTTLE, place, z, limits, ts_us, i, served, rows, n_rows)
+    learn_usage(s, slot, found)
+    if beside >= 0:  # the owner is back, beside an actor: that actor is what STOLEN asks about
+        place, served = beside, -1
+        places_of(s, slot, s.actors[place], found)
+        gather(s, slot, place, found, ts_us, z)
     stolen_view(s, slot, place, z)
-    n_rows = judge(s, slot, STOLEN, place, z, limits, ts_us, i, served, rows, n_rows)
-    learn_usage(s, slot, found[novelty.AREA])
-    return n_rows
+    return judge(s, slot, STOLEN, place, z, limits, ts_us, i, served, rows, n_rows)
+
+
+@kernel
+def _judge_refusals(s: Any, slot: int, route: int, status: int, found: Any) -> float:
+    """4xx and 403 on routes the key has hardly known for a day."""
+    if not 400 <= status < 500:
+        return 0.0
+    if not is_young(s, s.keys[slot], found[novelty.ROUTE]):
+        return 0.0
+    probing.observe(s.probing[slot], route, s.volume[slot].count)
+    return denied.observe(s.denied[slot], route) if status == 403 else 0.0
+
+
+@kernel
+def _actor_of(s: Any, slot: int, b: Any, i: int, ts_us: int, found: Any) -> int:
+    """The place of the source's record when the source is not the key's own, else -1."""
+    network = entry_nats(s, slot, found[novelty.NETWORK])
+    block = entry_nats(s, slot, found[novelty.BLOCK])
+    entry = max(network, block) + entry_nats(s, slot, found[novelty.CLIENT])
+    if entry <= 0.0:
+        return -1
+    place = find_actor(s, slot, b.network[i], b.block[i], b.client[i], ts_us, entry)
+    if place >= 0 and s.actors[place].requests == 0:
+        s.actors[place].by_block = block > 0.0 and block >= network
+    return place
+
+
+@kernel
+def _refused(
+    s: Any, slot: int, b: Any, i: int, keys_max: int, limits: Any, z: Any, rows: Any, n_rows: int
+) -> int:
+    """A refused try: it neither trains nor accuses the key's owner; it may open an episode."""
+    shard, ts_us = s.shard[0], b.ts_us[i]
+    shard.auth_failed += 1
+    place = find_tag(s.auth, mix64(b.key_hi[i], b.key_lo[i]))
+    if place < 0:
+        place = -1 - place
+        shard.auth += 1
+        s.auth[place].tag = mix64(b.key_hi[i], b.key_lo[i])
+        s.auth[place].last_cell = cell_of(ts_us)
+    known = max(slot, 0)
+    a, passed = s.auth[place], float(s.keys[known].ordinal) if slot >= 0 else 0.0
+    auth.refuse(a, cell_of(ts_us), passed)
+    if slot < 0:
+        if a.tries < TRIES_MAKE_A_KEY or shard.keys >= keys_max:
+            return n_rows
+        free = find_key(s.index, s.keys, b.key_hi[i], b.key_lo[i])
+        slot = _new_key(s, -1 - free, b.key_hi[i], b.key_lo[i], ts_us)
+    return judge_refused(s, slot, a, z, limits, ts_us, i, rows, n_rows)
 
 
 @kernel
@@ -166,7 +255,7 @@ def fold(
     n_rows, shard = 0, s.shard[0]
     rows, found, z = scratch.rows, scratch.found, scratch.z
     for i in range(start, len(b.ts_us)):
-        if needs_room(s) or n_rows + 6 > len(rows):
+        if needs_room(s) or n_rows + 8 > len(rows):
             return i, n_rows
         ts_us = b.ts_us[i]
         shard.events += 1
@@ -177,7 +266,7 @@ def fold(
             continue
         slot = find_key(s.index, s.keys, hi, lo)
         if b.auth[i] == AUTH_FAILED:
-            shard.auth_failed += 1  # not the key's: it neither trains nor accuses its owner
+            n_rows = _refused(s, slot, b, i, keys_max, limits, z, rows, n_rows)
             continue
         if slot < 0:
             if shard.keys >= keys_max:
@@ -186,8 +275,9 @@ def fold(
             slot = _new_key(s, -1 - slot, hi, lo, ts_us)
         key = s.keys[slot]
         key.ordinal += 1
-        if b.violates[i] and 200 <= b.status[i] < 300:  # a fact, however late it is told
-            n_rows = hard_fact(s, slot, ts_us, i, b.size_bytes[i], rows, n_rows)
+        fact = b.fact[i]
+        if fact:  # however late it is told
+            n_rows = hard_fact(s, slot, fact, ts_us, i, b.size_bytes[i], rows, n_rows)
         if ts_us < key.last_us - LATE_US:
             shard.late += 1
             continue

@@ -37,16 +37,23 @@ class ShardSettings:
     """Settings of the fold; part of what makes two runs comparable."""
 
     stolen: ChannelLimits = ChannelLimits(
-        floor=4.0, threshold=13.75, cold_extra=3.0, weights=WEIGHTS[0]
+        floor=3.0, threshold=13.0, cold_extra=0.0, weights=WEIGHTS[0]
     )
     abused: ChannelLimits = ChannelLimits(
-        floor=4.0, threshold=10.9, cold_extra=3.0, weights=WEIGHTS[1]
+        floor=3.0, threshold=13.0, cold_extra=0.0, weights=WEIGHTS[1]
+    )
+    # Decided under a budget of its own: the threshold is only where a recommendation may begin.
+    throttle: ChannelLimits = ChannelLimits(
+        floor=4.0, threshold=9.0, cold_extra=3.0, weights=WEIGHTS[2]
     )
     keys_max: int = 2_000_000
 
+    @property
+    def channels(self) -> tuple[ChannelLimits, ...]:
+        """In the order of ``core.episodes.CHANNELS``."""
+        return self.stolen, self.abused, self.throttle
+
     def limits(self) -> npt.NDArray[np.float64]:
         """``[channel, (floor, threshold, cold_extra, *weights)]``."""
-        rows = [
-            [c.floor, c.threshold, c.cold_extra, *c.weights] for c in (self.stolen, self.abused)
-        ]
+        rows = [[c.floor, c.threshold, c.cold_extra, *c.weights] for c in self.channels]
         return np.array(rows, np.float64)

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detector.core import codec, kernel_episodes, kernels, tables
+from detector.core import codec, kernel_episodes, kernels, tables, violations
 from detector.core.book import EpisodeBook, Subject, as_of
 from detector.core.episodes import Candidate, Episode
 from detector.core.events import EventBatch, KeyName
-from detector.core.explain import Texts
 from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
 from detector.core.registry import KeyRegistry
+from detector.core.sentences import Texts
 from detector.core.settings import ShardSettings
+from detector.core.violations import ViolationTable, sentence
 
 # A key's event may come this much later than others of its partition (the decoder's late
 # limit and a little more); only then can another key's time decide that its episode is over.
@@ -41,11 +42,14 @@ class Columns(NamedTuple):
     client: Any
     route: Any
     area: Any
+    block: Any
     ident: Any
+    number: Any
+    place: Any
     status: Any
     auth: Any
     size_bytes: Any
-    violates: Any
+    fact: Any
 
 
 class Canonical(NamedTuple):
@@ -75,6 +79,7 @@ class Shard:
     def __init__(self, settings: ShardSettings, registry: KeyRegistry | None = None) -> None:
         self.settings = settings
         self.registry = registry
+        self._violations = ViolationTable(registry)
         self._state = tables.blank(keys=1024, pairs=8192, actors=1024)
         self._names: list[KeyName] = []
         self._texts = Texts()
@@ -163,6 +168,10 @@ class Shard:
         counts = self._state.keys["ordinal"][: self.n_keys].tolist()
         return [(name.text, n) for name, n in zip(self._names, counts, strict=True)]
 
+    def keys_by(self, ts_us: int) -> int:
+        """Keys whose first event is not younger than an event time."""
+        return int(np.count_nonzero(self._state.keys["first_us"][: self.n_keys] <= ts_us))
+
     def to_state(self) -> bytes:
         """The whole state as bytes; see ``core.codec``."""
         return codec.encode(self._state, self._names, self._texts, self._book)
@@ -189,30 +198,15 @@ class Shard:
         )
 
     def _columns(self, batch: EventBatch) -> Columns:
-        values = {c: getattr(batch, c) for c in Columns._fields if c != "violates"}
-        return Columns(**values, violates=self._violations(batch))
-
-    def _violations(self, batch: EventBatch) -> npt.NDArray[np.uint8]:
-        """1 where an event's route is outside its key's declared grants."""
-        flags = np.zeros(len(batch), np.uint8)
-        if self.registry is None or not self.registry.has_grants:
-            return flags
-        pairs = np.stack([batch.key_hi, batch.key_lo, batch.route], axis=1)
-        unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-        verdicts = [self._violates(batch, int(h), int(k), int(r)) for h, k, r in unique]
-        return np.array(verdicts, np.uint8)[inverse.reshape(-1)]
-
-    def _violates(self, batch: EventBatch, hi: int, lo: int, route: int) -> bool:
-        name, text = batch.names.keys.get(hi << 64 | lo), batch.names.routes.get(route)
-        if name is None or text is None or self.registry is None:
-            return False
-        return not self.registry.allows(name.text, text)
+        values = {c: getattr(batch, c) for c in Columns._fields if c != "fact"}
+        return Columns(**values, fact=self._violations.codes(batch))
 
     def _take_names(self, batch: EventBatch) -> None:
         keys, shard = self._state.keys, self._state.shard
         for slot in range(len(self._names), self.n_keys):
             self._names.append(batch.names.keys[self._hash_of(keys[slot])])
-        sources = (batch.names.networks, batch.names.clients, batch.names.routes, batch.names.areas)
+        names = batch.names
+        sources = (names.networks, names.clients, names.routes, names.areas, names.blocks)
         for kind, value in self._state.unnamed[: int(shard["unnamed"][0])].tolist():
             text = sources[kind].get(value)
             if text is not None:
@@ -228,10 +222,10 @@ class Shard:
         who = Subject(name, self._owner(name))
         if row["kind"] == tables.HARD:
             route = batch.names.routes.get(int(batch.route[int(row["event"])]), "a route")
-            what = f"successful {route}, which is not among the grants declared for this key"
-            return self._book.add_hard(row, who, what)
+            fact = int(row["fact"])
+            return self._book.add_hard(row, who, violations.NAMES[fact], sentence(fact, route))
         self._next_close_us = 0
-        weights = (self.settings.stolen, self.settings.abused)[channel].weights
+        weights = self.settings.channels[channel].weights
         return self._book.apply(row, who, self._texts, weights)
 
     def _owner(self, name: KeyName) -> str | None:

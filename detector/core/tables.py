@@ -11,20 +11,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from detector.core import rows
+from detector.core.episodes import CHANNELS
 from models._jit import kernel
 from models.actor import ACTOR
 from models.actor import LIFE_CELLS as ACTOR_LIFE_CELLS
+from models.auth import AUTH
 from models.clock import CELL_US
+from models.denied import DENIED
 from models.dormancy import DORMANCY
 from models.enumeration import ENUMERATION, WORDS
-from models.fusion import N_FAMILIES
+from models.misses import MISSES
 from models.novelty import KINDS, NOVELTY
 from models.probing import PROBING
+from models.sequence import SEQUENCE
+from models.slow import SLOW
+from models.surge import SURGE
 from models.volume import VOLUME
 
 EXPIRY_CELLS = 56 * 96
 EXPIRY_GRACE_CELLS = 7 * 96
 HOURS = 24
+FACTS = 4  # kinds of hard facts
+ROW, OPEN, PEAK, CLOSE, HARD = rows.ROW, rows.OPEN, rows.PEAK, rows.CLOSE, rows.HARD
 TABLE_LOAD, TABLE_SLACK = 0.6, 8
 UNNAMED_MAX = 4096
 NAMES_MAX = 500_000  # texts kept per shard; past it a value is shown as its hash
@@ -43,16 +52,23 @@ KEY = np.dtype(
         ("epoch", "i4"),  # 56-day period that the two counts below belong to
         ("values", "u2", (KINDS,)),  # values remembered in this epoch
         ("actors", "u2"),  # actors made in this epoch
-        ("hard_day", "i4"),  # day of the last hard fact
+        ("hard_day", "i4", (FACTS,)),  # day of the last hard fact of each kind, plus 1; 0 = none
         ("young", "f4"),  # decayed requests to areas the key has known for less than a day
+        ("young_route", "f4"),  # and to routes
         ("total", "f4"),  # decayed requests
         ("actor_sum", "f4"),  # requests of closed actor cells
         ("actor_weight", "f4"),
-        ("own_route", "f4"),  # evidence of new routes that no actor brought
-        ("own_area", "f4"),
+        ("own_mix", "f4"),  # evidence of young routes among requests of the own sources
         ("source", "u8"),  # network of the latest event
+        ("rival", "u8"),  # tag of the actor that made it; 0 = the key's own source did
         ("switches", "f4"),  # decayed: pairs of events close in time from two networks
         ("pairs", "f4"),  # decayed: pairs of events close in time
+        ("owned", "f8"),  # requests of established sources, so far
+        ("expected", "f8"),  # requests expected in the closed cells, so far
+        ("place", "u4"),  # of the latest event with one; 0 = none
+        ("place_us", "i8"),
+        ("leaps", "f4"),  # decayed: moves between places that nobody can make
+        ("moves", "f4"),  # decayed: events with a place after another one
     ],
     align=True,
 )
@@ -91,6 +107,7 @@ SHARD = np.dtype(
         ("keys", "i8"),
         ("pairs", "i8"),
         ("actors", "i8"),
+        ("auth", "i8"),
         ("events", "i8"),
         ("no_key", "i8"),
         ("late", "i8"),
@@ -103,59 +120,7 @@ SHARD = np.dtype(
     align=True,
 )
 
-OPEN, PEAK, CLOSE, HARD = 1, 2, 3, 4
-
-ROW = np.dtype(
-    [
-        ("kind", "u1"),  # OPEN, PEAK, CLOSE or HARD
-        ("channel", "u1"),
-        ("over", "u1"),
-        ("slot", "i8"),
-        ("event", "i8"),  # row of the batch
-        ("ts_us", "i8"),
-        ("ordinal", "u8"),
-        ("opened_us", "i8"),
-        ("opened_ordinal", "u8"),
-        ("above_us", "i8"),
-        ("suspect_us", "i8"),
-        ("leak_requests", "i8"),
-        ("leak_bytes", "i8"),
-        ("score", "f8"),
-        ("threshold", "f8"),
-        ("z", "f4", (N_FAMILIES,)),
-        ("fresh", "u2", (KINDS,)),
-        ("bursts", "f4", (KINDS,)),
-        ("exposure", "f4"),
-        ("count", "u4"),
-        ("mean", "f4"),
-        ("failing_routes", "f4"),
-        ("failing_usual", "f4"),
-        ("burst_size", "f4", (KINDS,)),
-        ("mix_usual", "f4"),
-        ("failed", "u4"),
-        ("gap", "i4"),
-        ("gap_before", "i4"),
-        ("idents", "u4"),
-        ("idents_new", "u4"),
-        ("idents_usual", "f4"),
-        ("actor", "u1"),
-        ("network", "u8"),
-        ("client", "u8"),
-        ("route", "u8"),
-        ("actor_first_us", "i8"),
-        ("actor_requests", "u4"),
-        ("actor_count", "u4"),
-        ("actor_usual", "f4"),
-        ("actor_foreign", "u4"),
-        ("actor_route_new", "u2"),
-        ("actor_area_new", "u2"),
-        ("actor_switches", "u4"),
-    ],
-    align=True,
-)
-
-
-LIFE_CELLS = {"pairs": EXPIRY_CELLS, "actors": ACTOR_LIFE_CELLS}
+LIFE_CELLS = {"pairs": EXPIRY_CELLS, "actors": ACTOR_LIFE_CELLS, "auth": EXPIRY_CELLS}
 
 
 class State(NamedTuple):
@@ -170,9 +135,15 @@ class State(NamedTuple):
     dormancy: Any
     enumeration: Any
     seen: Any
+    sequence: Any
+    slow: Any
+    surge: Any
+    denied: Any
+    misses: Any
     episodes: Any
     pairs: Any
     actors: Any
+    auth: Any  # refused tries by key, whether the key exists or not
     values: Any  # uint64 set of the values whose text the shard has asked for
     unnamed: Any  # uint64[n, 2]: (kind, value) met since the last call, text still to take
     shard: Any
@@ -187,6 +158,11 @@ PER_KEY = (
     "dormancy",
     "enumeration",
     "seen",
+    "sequence",
+    "slow",
+    "surge",
+    "denied",
+    "misses",
     "episodes",
 )
 
@@ -203,9 +179,15 @@ def blank(keys: int, pairs: int, actors: int) -> State:
         dormancy=np.zeros(keys, DORMANCY),
         enumeration=np.zeros(keys, ENUMERATION),
         seen=np.zeros((keys, WORDS), np.uint64),
-        episodes=np.zeros((keys, 2), EPISODE),
+        sequence=np.zeros(keys, SEQUENCE),
+        slow=np.zeros(keys, SLOW),
+        surge=np.zeros(keys, SURGE),
+        denied=np.zeros(keys, DENIED),
+        misses=np.zeros(keys, MISSES),
+        episodes=np.zeros((keys, len(CHANNELS)), EPISODE),
         pairs=np.zeros(pairs, PAIR),
         actors=np.zeros(actors, ACTOR),
+        auth=np.zeros(actors, AUTH),
         values=np.zeros(pairs, np.uint64),
         unnamed=np.zeros((UNNAMED_MAX, 2), np.uint64),
         shard=np.zeros(1, SHARD),
@@ -330,10 +312,10 @@ def grown(state: State) -> State:
             arrays[name][:n_keys] = old[:n_keys]
         arrays["index"] = np.zeros(2 * len(state.index), np.int32)
         refill_index(arrays["index"], arrays["keys"], n_keys)
-    for name in ("pairs", "actors"):
+    for name, life_cells in LIFE_CELLS.items():
         if int(shard[name][0]) >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
             old = arrays[name]
-            living = alive(old, int(shard["clock_us"][0]), LIFE_CELLS[name])
+            living = alive(old, int(shard["clock_us"][0]), life_cells)
             factor = 2 if 2 * len(living) > shard[name][0] else 1
             arrays[name] = np.zeros(factor * len(old), old.dtype)
             shard[name] = refill_table(arrays[name], living)
@@ -345,12 +327,13 @@ def grown(state: State) -> State:
 
 @kernel
 def needs_room(state: Any) -> bool:
-    """True when the next event might not fit: one key, four pairs, one actor."""
+    """True when the next event might not fit: one key, five pairs, one actor, one of auth."""
     shard = state.shard[0]
     return (
         shard.keys + 1 >= len(state.keys)
         or shard.pairs >= TABLE_LOAD * len(state.pairs) - TABLE_SLACK
         or shard.actors >= TABLE_LOAD * len(state.actors) - TABLE_SLACK
+        or shard.auth >= TABLE_LOAD * len(state.auth) - TABLE_SLACK
         or shard.values >= TABLE_LOAD * len(state.values) - TABLE_SLACK
-        or shard.unnamed + 4 > len(state.unnamed)
+        or shard.unnamed + 5 > len(state.unnamed)
     )

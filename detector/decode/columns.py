@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from detector.core.events import I16, I64, U64, Decoded, EventBatch, Names, Rejected
 from detector.decode import faults, kernels
@@ -13,6 +15,7 @@ from detector.decode.names import ClientNames, NetworkNames, RouteNames
 from detector.decode.rows import TS, Rows
 from detector.decode.settings import DecodeSettings
 from detector.decode.siphash import derive
+from detector.decode.surroundings import Surroundings
 from detector.decode.timestamp import BAD, RANGE, parse_timestamp
 
 
@@ -41,6 +44,7 @@ class ColumnMaker:
         self._routes = RouteNames(settings)
         self._clients = ClientNames(settings)
         self._networks = NetworkNames(settings)
+        self._surroundings = Surroundings(settings)
         self._scratch = np.empty(kernels.SCRATCH_BYTES, np.uint8)
         self.clamped_late = 0
         self.clamped_future = 0
@@ -92,19 +96,22 @@ class ColumnMaker:
         self.clamped_late += late
         self.clamped_future += future
 
-    def _values(self, rows: Rows) -> tuple[dict[str, U64], Names, int]:
+    def _values(self, rows: Rows) -> tuple[dict[str, npt.NDArray[Any]], Names, int]:
         n, spans = len(rows.fault), (rows.buf, rows.cells, rows.fault)
         route, ident, network, address, agent, owner = np.zeros((6, n), np.uint64)
         key = np.zeros((n, 2), np.uint64)
-        kernels.hash_routes(*spans, self._hash_keys, self._scratch, route, ident)
+        number = np.full(n, -1, np.int64)
+        kernels.hash_routes(*spans, self._hash_keys, self._scratch, route, ident, number)
         kernels.hash_sources(*spans, self._hash_keys, network, address, agent)
         no_key = kernels.hash_keys(*spans, self._hash_keys, key, owner)
         key_hi, key_lo, keys = self._keys.columns(rows, key, owner)
         routes, areas = self._routes.columns(rows, route)
         clients = self._clients.columns(rows, agent)
         networks = self._networks.columns(rows, network, address)
-        names = Names(keys, networks.names, clients.names, routes.names, areas.names)
-        columns = {
+        around = self._surroundings.columns(networks.column)
+        blocks = networks.names | around.names  # what is no address is its own block
+        names = Names(keys, networks.names, clients.names, routes.names, areas.names, blocks)
+        columns: dict[str, npt.NDArray[Any]] = {
             "key_hi": key_hi,
             "key_lo": key_lo,
             "network": networks.column,
@@ -112,6 +119,9 @@ class ColumnMaker:
             "route": routes.column,
             "area": areas.column,
             "ident": ident,
+            "block": around.block,
+            "number": number,
+            "place": around.place,
         }
         return columns, names, no_key
 

@@ -8,6 +8,7 @@ from detector.core.events import U8
 from detector.decode.bytes import PAD_BYTES, copy, load8, store8
 from detector.decode.template import (
     METHOD_BYTES_MAX,
+    NUMBER_MAX,
     PATH_BYTES_MAX,
     SEGMENT_BYTES_MAX,
     SEGMENTS_MAX,
@@ -226,6 +227,26 @@ def _query_values(at: int, end: int, ids: int) -> int:
         ids = _keep(value, stop, ids)
         at = stop + 1 if stop < end and load8(stop) == 38 else stop
     return ids
+
+
+@njit
+def last_number(ids: int, ids_end: int) -> int:
+    """The last of the kept identifiers that is a number; see ``template.last_number``."""
+    stop = ids_end - 1
+    while stop > ids:
+        at = stop
+        while at > ids and _class_at(at - 1) & _DIGIT:
+            at -= 1
+        if at < stop and (at == ids or load8(at - 1) == 0):
+            value = 0
+            for i in range(at, stop):
+                value = min(value * 10 + load8(i) - 48, NUMBER_MAX + 1)
+            if value <= NUMBER_MAX:
+                return value
+        while at > ids and load8(at - 1) != 0:
+            at -= 1
+        stop = at - 1
+    return -1
 
 
 @njit

@@ -22,6 +22,7 @@ from detector.decode.faults import (
 from detector.decode.kernel_path import (
     IDENT_SCRATCH_BYTES,
     ROUTE_SCRATCH_BYTES,
+    last_number,
     write_method,
     write_route,
     write_template,
@@ -161,7 +162,14 @@ def route_text(buf: U8, cells: I64) -> tuple[bytes, bytes]:
     """Route text and identifiers (each ended by a NUL) of one row's cells; empty for none."""
     scratch, none = np.empty(SCRATCH_BYTES, np.uint8), np.zeros(1, np.uint64)
     n, n_ids = hash_routes(
-        buf, cells[None], np.zeros(1, np.int16), np.zeros((2, 2), np.uint64), scratch, none, none
+        buf,
+        cells[None],
+        np.zeros(1, np.int16),
+        np.zeros((2, 2), np.uint64),
+        scratch,
+        none,
+        none,
+        np.zeros(1, np.int64),
     )
     ids = scratch[ROUTE_SCRATCH_BYTES:]
     return scratch[:n].tobytes(), ids[:n_ids].tobytes()
@@ -169,9 +177,9 @@ def route_text(buf: U8, cells: I64) -> tuple[bytes, bytes]:
 
 @njit
 def hash_routes(
-    buf: U8, cells: I64, fault: I16, keys: U64, scratch: U8, route: U64, ident: U64
+    buf: U8, cells: I64, fault: I16, keys: U64, scratch: U8, route: U64, ident: U64, number: I64
 ) -> tuple[int, int]:
-    """Hashes of route texts and of cut-out identifiers.
+    """Hashes of route texts and of cut-out identifiers, and the last number among these.
 
     ``scratch`` then still holds those of the last row, the identifiers from
     ``ROUTE_SCRATCH_BYTES`` on; their lengths are returned.
@@ -189,6 +197,7 @@ def hash_routes(
             route[i] = sip64(out, n, route0, route1)
         if n_ids > 0:
             ident[i] = sip64(ids, n_ids, ident0, ident1)
+            number[i] = last_number(ids, ids + n_ids)
     return n, n_ids
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 
 from detector.core.errors import ConfigError
 
@@ -30,6 +31,8 @@ class DecodeSettings:
         Switches off the clamp of event time against the broker's record timestamp.
     late_limit_s, future_limit_s
         How far event time may lie before and after the broker's timestamp.
+    asn_database, city_database
+        MaxMind DB files: autonomous systems as blocks, positions as places.
 
     Raises ``ConfigError`` for values that cannot work.
     """
@@ -41,6 +44,8 @@ class DecodeSettings:
     trust_event_time: bool = False
     late_limit_s: float = 86_400
     future_limit_s: float = 300
+    asn_database: Path | None = None
+    city_database: Path | None = None
 
     def __post_init__(self) -> None:
         if not SEED_BYTES_MIN <= len(self.hash_seed) <= SEED_BYTES_MAX:

@@ -35,6 +35,7 @@ SEGMENTS_MAX = 12
 VERSION_SEGMENTS = 3
 TEMPLATE_BYTES_MAX = 256
 METHOD_BYTES_MAX = 16
+NUMBER_MAX = (1 << 53) - 1  # whole numbers up to here are exact as float64
 ID = "{id}"
 REST = "/..."
 
@@ -119,6 +120,21 @@ def path_template(path: bytes) -> tuple[str, bytes]:
         name, equals, value = parameter.partition(b"=")
         cut.append(value if equals else name)
     return template or "/", b"".join(part + b"\0" for part in cut if part)
+
+
+def last_number(identifiers: bytes) -> int:
+    r"""The last identifier of ``path_template`` that is a number, -1 for none.
+
+    A number has ASCII digits only and is at most ``NUMBER_MAX``; leading zeros count nothing.
+
+    >>> last_number(b"8812\x002\x00red\x00"), last_number(b"ord_881\x00"), last_number(b"")
+    (2, -1, -1)
+    """
+    for part in reversed(identifiers.split(b"\0")):
+        digits = part.lstrip(b"0") or part[:1]
+        if digits.isdigit() and len(digits) <= 16 and int(digits) <= NUMBER_MAX:
+            return int(digits)
+    return -1
 
 
 def route_template(route: bytes) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
 
 from detector.core.events import EventBatch, KeyName, Names
-from detector.core.network import pack_v4
+from detector.core.network import pack_blocks, pack_v4
 
 START_US = 1_790_035_200_000_000  # a Tuesday, 00:00 UTC
 MINUTE_US = 60_000_000
@@ -17,8 +18,15 @@ def h64(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def batch_of(rows: list[tuple[int, str, str, str, str, int]]) -> EventBatch:
-    """Rows are (ts_us, key, network as a.b.c, client, route, status), in log order."""
+def batch_of(
+    rows: list[tuple[int, str, str, str, str, int]],
+    numbers: Sequence[int] = (),
+    places: Sequence[int] = (),
+) -> EventBatch:
+    """Rows are (ts_us, key, network as a.b.c, client, route, status), in log order.
+
+    ``numbers`` and ``places`` are those columns; none given = none in any request.
+    """
     names = Names()
     columns = {
         c: np.zeros(len(rows), d)
@@ -41,6 +49,9 @@ def batch_of(rows: list[tuple[int, str, str, str, str, int]]) -> EventBatch:
         ):
             columns[field][i] = h64(field + text)
             table[h64(field + text)] = text
+    columns["block"] = pack_blocks(columns["network"])
+    columns["number"][:] = numbers or -1
+    columns["place"][:] = places or 0
     return EventBatch(**columns, names=names)
 
 

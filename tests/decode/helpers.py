@@ -41,7 +41,7 @@ def shown(batch: EventBatch) -> list[dict]:
     names, out = batch.names, []
     for i in range(len(batch)):
         key = int(batch.key_hi[i]) << 64 | int(batch.key_lo[i])
-        network = int(batch.network[i])
+        network, block = int(batch.network[i]), int(batch.block[i])
         out.append(
             {
                 "ts_us": int(batch.ts_us[i]),
@@ -51,6 +51,9 @@ def shown(batch: EventBatch) -> list[dict]:
                 "route": names.routes[int(batch.route[i])] if batch.route[i] else None,
                 "area": names.areas[int(batch.area[i])] if batch.area[i] else None,
                 "has_ident": bool(batch.ident[i]),
+                "block": network_text(block, names.blocks) if block else None,
+                "number": int(batch.number[i]),
+                "place": int(batch.place[i]),
                 "status": int(batch.status[i]),
                 "auth": int(batch.auth[i]),
                 "size_bytes": int(batch.size_bytes[i]),

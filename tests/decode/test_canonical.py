@@ -46,6 +46,9 @@ def test_a_whole_event():
             "route": "GET /v1/orders/{id}",
             "area": "/v1/orders",
             "has_ident": True,
+            "block": "203.0.0.0/16",
+            "number": 8812,
+            "place": 0,
             "status": 200,
             "auth": AUTH_OK,
             "size_bytes": 1873,
@@ -67,6 +70,7 @@ def test_everything_but_ts_may_be_missing(nothing):
     assert first | {"offset": 1} == second
     assert (first["key"], first["route"], first["network"], first["client"]) == (None,) * 4
     assert (first["status"], first["size_bytes"], first["auth"]) == (0, 0, AUTH_UNKNOWN)
+    assert (first["block"], first["number"], first["place"]) == (None, -1, 0)
     assert not decoded.batch.key_hi.any()
     assert not decoded.batch.key_lo.any()
     assert decoded.no_key == 2
@@ -265,7 +269,7 @@ PLAIN = st.fixed_dictionaries(
     {"ts": st.sampled_from([TS, 1790000123, "1790000123.5", "2026-09-21T14:15:23.5+02:00"])},
     optional={
         "key_id": TEXT,
-        "path": TEXT,
+        "path": st.one_of(TEXT, st.from_regex(r"/o/[0-9]{1,17}(\?[a-z]=[0-9;\u00e9]{1,4})?\Z")),
         "method": TEXT,
         "status": st.one_of(st.none(), st.integers(-3, 1005)),
         "source_ip": TEXT,

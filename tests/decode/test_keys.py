@@ -84,7 +84,7 @@ def test_names_hold_exactly_what_a_batch_needs():
     decoder.decode(records([value]))
     names = decoder.decode(records([value])).batch.names
     sizes = [len(getattr(names, kind)) for kind in names.__slots__]
-    assert sizes == [1, 1, 1, 1, 1]
+    assert sizes == [1] * 6
 
 
 def test_forgetting_known_values_changes_no_result(monkeypatch):

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from detector.decode import kernels
 from detector.decode.bytes import PAD
 from detector.decode.rows import METHOD, PATH, ROUTE, Extra, Rows
-from detector.decode.template import area_of, method_name, path_template, route_template
+from detector.decode.template import (
+    NUMBER_MAX,
+    area_of,
+    last_number,
+    method_name,
+    path_template,
+    route_template,
+)
 
 GOLDEN = [
     ("/v1/orders/8812", "/v1/orders/{id}"),
@@ -114,6 +121,43 @@ def test_cut_out_identifiers(path, cut):
 
 
 @pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        (b"/v1/orders/8812", 8812),
+        (b"/v1/orders/8812/lines/3", 3),
+        (b"/v1/orders/8812?sort=asc", 8812),
+        (b"/v1/orders?id=8812&sort=asc", 8812),
+        (b"/v1/orders/8812?offset=40", 40),
+        (b"/v1/orders?8812", 8812),
+        (b"/v1/orders/8812;v=3", 8812),
+        (b"/v1/orders/8812;3", 3),
+        (b"/v1/orders/0", 0),
+        (b"/v1/orders/007", 7),
+        (b"/v1/orders/" + b"0" * 40 + b"7", 7),
+        (b"/a/b/c/d/e/f/g/h/i/j/k/l/tail/9", 9),
+        (b"/v1/orders/%d" % NUMBER_MAX, NUMBER_MAX),
+        (b"/v1/orders/%d" % (NUMBER_MAX + 1), -1),
+        (b"/v1/orders/5/x/%d" % (NUMBER_MAX + 1), 5),
+        (b"/v1/orders/" + b"9" * 47, -1),
+        (b"/v1/orders", -1),
+        (b"/v2/orders", -1),
+        (b"/v1/orders#77", -1),
+        (b"/orders/-5", -1),
+        (b"/orders/1.5", -1),
+        (b"/orders/12.json", -1),
+        (b"/orders/ord_881", -1),
+        ("/orders/\u0667".encode(), -1),
+        (b"/orders/1\x002", 2),
+        (b"", -1),
+    ],
+)
+def test_numbers(path, number):
+    """The last identifier of path and query that is digits only and exact in a float."""
+    assert last_number(path_template(path)[1]) == number
+    assert number_by_kernel(path) == number
+
+
+@pytest.mark.parametrize(
     ("route", "area"),
     [
         ("GET /v1/orders/{id}", "/v1/orders"),
@@ -145,6 +189,19 @@ def by_kernel(path: bytes = b"", route: bytes = b"", method: bytes = b"GET") -> 
     return text.decode(), identifiers
 
 
+def number_by_kernel(path: bytes) -> int:
+    """The last number of a path as the kernel finds it."""
+    rows = Rows.of(np.frombuffer(PAD, np.uint8), 1)
+    extra = Extra(rows)
+    if path:
+        extra.put(0, PATH, path)
+    extra.close()
+    out, none, keys = np.full(1, -1), np.zeros(1, np.uint64), np.zeros((2, 2), np.uint64)
+    scratch = np.empty(kernels.SCRATCH_BYTES, np.uint8)
+    kernels.hash_routes(rows.buf, rows.cells, rows.fault, keys, scratch, none, none, out)
+    return int(out[0])
+
+
 WORDS = st.sampled_from(
     [
         "api",
@@ -157,6 +214,8 @@ WORDS = st.sampled_from(
         "a1b2c3d4e5",
         "12.json",
         "x:8080",
+        "0042",
+        "9007199254740992",
         ".",
         "",
     ]
@@ -174,7 +233,7 @@ PATHS = st.one_of(
     st.builds(
         lambda parts, query: "/" + "/".join(parts) + query,
         st.lists(SEGMENTS, max_size=16),
-        st.from_regex(r"(\?[a-z0-9=&#%/;]{0,20})?", fullmatch=True),
+        st.from_regex(r"(\?([a-z0-9=&#%/;\x00]{0,20}|[0-9&]{0,40}))?", fullmatch=True),
     ).map(str.encode),
     st.from_regex(r"[a-z]{0,10}:/{0,2}[a-z./?#:]{0,20}", fullmatch=True).map(str.encode),
     st.binary(min_size=1, max_size=80),
@@ -187,11 +246,12 @@ PATHS = st.one_of(
 @example(b"/1" * 5000)
 @example(b"/a;" * 4000)
 def test_kernel_equals_reference_for_paths(path):
-    """Any bytes: the same template and the same identifiers."""
+    """Any bytes: the same template, the same identifiers, the same number."""
     if not path:
         return
     template, cut = path_template(path)
     assert by_kernel(path) == (f"GET {template}", cut)
+    assert number_by_kernel(path) == last_number(cut)
 
 
 @settings(max_examples=400, deadline=None)

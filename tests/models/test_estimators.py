@@ -8,11 +8,17 @@ import pytest
 from river import checks
 
 from models.actor import ActorVolume
+from models.auth import RefusedTries
+from models.denied import DeniedRoutes
 from models.dormancy import Dormancy
 from models.enumeration import Enumeration
 from models.fusion import FAMILIES, EvidenceFusion
 from models.novelty import ChurnNovelty
+from models.owner import OwnerCarriesOn
 from models.probing import ErrorProbing
+from models.sequence import Sequence
+from models.slow import SlowDrift
+from models.surge import Surge
 from models.volume import SeasonalVolume
 
 MODELS = [
@@ -22,6 +28,12 @@ MODELS = [
     Enumeration(),
     Dormancy(),
     ActorVolume(),
+    Sequence(),
+    Surge(),
+    SlowDrift(),
+    DeniedRoutes(),
+    RefusedTries(),
+    OwnerCarriesOn(),
     EvidenceFusion("stolen"),
 ]
 
@@ -37,6 +49,9 @@ def stream(n: int = 300):
             "source": "thief" if odd else "owner",
             "status": 403 if odd else 200,
             "ident": i if odd else i % 20,
+            "number": i if odd else 7919 * i % 10007,
+            "size": 9000 if odd else 1000,
+            "refused": odd,
             "route": f"GET /{rng.randrange(50)}" if odd else "GET /a",
         }
         x |= {f: (5.0 if odd else 0.1) * rng.random() for f in FAMILIES}

@@ -1,0 +1,203 @@
+"""The fold's signals, from log to episode: what raises them, and what must not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.core.episodes import Candidate
+from detector.core.fleet import FleetStage
+from detector.core.registry import KeyRegistry, RegistryEntry
+from detector.core.settings import ShardSettings
+from detector.core.shard import Shard
+from detector.core.violations import NAMES
+from models.clock import DAY_US
+from models.fusion import F_CONCURRENCY
+from tests.core.logs import MINUTE_US, START_US, batch_of, fleet_log
+
+Row = tuple[int, str, str, str, str, int]
+HOUR_US = 60 * MINUTE_US
+FAR_US = 1 << 62
+
+
+def candidates_of(rows: list[Row], registry: KeyRegistry | None = None) -> list[Candidate]:
+    return Shard(ShardSettings(), registry).fold(batch_of(rows))
+
+
+def own_rows(days: float, client: str = "sdk/2", every_us: int = 10 * MINUTE_US) -> list[Row]:
+    """A key at its usual work, from one network."""
+    return [
+        (START_US + i * every_us, "k", "10.0.0", client, f"GET /v1/a/{i % 5}", 200)
+        for i in range(int(days * DAY_US / every_us))
+    ]
+
+
+# --- a field that appears -----------------------------------------------------------------
+
+
+def test_a_field_that_appears_raises_nothing():
+    """Days without a user agent, then always one: the log has changed, not the user."""
+    batch = batch_of(own_rows(12))
+    before = batch.ts_us < START_US + 8 * DAY_US
+    batch.client[before] = 0
+    assert before.any()
+    assert not before.all()
+    assert Shard(ShardSettings()).fold(batch) == []
+
+
+def test_another_client_is_noticed_where_the_field_was_always_there():
+    """The claim above is about the field: a client new beside old ones does cost something."""
+    rows = own_rows(8) + [
+        (START_US + 8 * DAY_US + i * MINUTE_US, "k", "198.51.100", "curl/8", f"GET /v9/x{i}", 200)
+        for i in range(60)
+    ]
+    assert any(c.episode.channel == "stolen" for c in candidates_of(rows))
+
+
+# --- hard facts -----------------------------------------------------------------------------
+
+REQUEST: Row = (START_US + 2 * DAY_US, "k", "10.0.0", "sdk/2", "GET /v1/a/1", 200)
+FACTS = {
+    "out_of_grant": KeyRegistry([RegistryEntry("k", grants=("GET /v2/**",))]),
+    "decoy": KeyRegistry([], ["GET /v1/a/*"]),
+    "revoked": KeyRegistry([RegistryEntry("k", revoked_us=START_US)]),
+    "rotated": KeyRegistry([RegistryEntry("k2", created_us=START_US, rotated_from="k")]),
+}
+
+
+def test_each_hard_fact_is_tried_below():
+    """A new kind of fact needs a registry here."""
+    assert set(FACTS) == set(NAMES) - {""}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_a_hard_fact_alerts_on_the_first_request(fact):
+    """One request of a key never seen before is enough, and one alert a day is."""
+    shard, fleet = Shard(ShardSettings(), FACTS[fact]), FleetStage(5)
+    fleet.start(START_US)
+    again = [(REQUEST[0] + i * MINUTE_US, *REQUEST[1:]) for i in range(3)]
+    fleet.offer(shard.fold(batch_of(again)))
+    (alert,) = fleet.release(FAR_US)
+    assert alert.is_hard
+    assert (alert.key, alert.alerted_us) == ("k", REQUEST[0])
+    assert [r.signal for r in alert.reasons] == [fact]
+
+
+def test_a_decoy_need_not_answer_and_the_others_must():
+    """A refused request is a fact at a decoy only."""
+    refused = [(*REQUEST[:5], 404)]
+    found = {fact for fact, registry in FACTS.items() if candidates_of(refused, registry)}
+    assert found == {"decoy"}
+
+
+# --- STOLEN asks about an actor ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_stolen_is_never_judged_without_an_actor(seed):
+    """Every STOLEN episode names a source, and its own sources alone open none."""
+    stolen = [
+        c.episode
+        for c in Shard(ShardSettings()).fold(fleet_log(seed))
+        if c.episode.channel == "stolen"
+    ]
+    assert stolen
+    assert all(e.actor is not None for e in stolen)
+
+
+def test_the_keys_own_sources_open_no_stolen_episode():
+    """A flood of errors on new routes from the only source there is: ABUSED, never STOLEN."""
+    flood = [
+        (START_US + 9 * DAY_US + i * 1_000_000, "k", "10.0.0", "sdk/2", f"GET /admin/{i}/x", 403)
+        for i in range(400)
+    ]
+    channels = {c.episode.channel for c in candidates_of(own_rows(9) + flood)}
+    assert "abused" in channels
+    assert "stolen" not in channels
+
+
+def test_the_owners_return_beside_an_actor_raises_concurrency():
+    """The turn is complete when the owner is back: his request raises the actor's evidence."""
+    start_us = START_US + 9 * DAY_US + MINUTE_US
+    thief = [
+        (start_us + i * MINUTE_US, "k", "198.51.100", "curl/8", "GET /v1/a/1", 200)
+        for i in range(2)
+    ]
+    owner = (start_us + 2 * MINUTE_US, "k", "10.0.0", "sdk/2", "GET /v1/a/1", 200)
+    shard = Shard(ShardSettings())
+    shard.fold(batch_of(own_rows(9) + thief))
+    actors = shard._state.actors
+    (at,) = np.flatnonzero(actors["tag"])
+    before = float(actors["concurrency"][at]), int(actors["switches"][at])
+    shard.fold(batch_of([owner]))
+    assert float(actors["concurrency"][at]) > before[0]
+    assert int(actors["switches"][at]) == before[1] + 1
+
+
+def test_an_owner_who_works_on_makes_the_thiefs_score_grow():
+    """The same thief scores more beside the owner than alone, and concurrency is why."""
+
+    def best(beside: bool) -> tuple[float, float]:
+        start_us = START_US + 9 * DAY_US + MINUTE_US
+        rows = own_rows(9)
+        for i in range(20):
+            at_us = start_us + i * 2 * MINUTE_US
+            rows.append((at_us, "k", "198.51.100", "curl/8", "GET /v1/a/1", 200))
+            if beside:
+                rows.append((at_us + MINUTE_US, "k", "10.0.0", "sdk/2", "GET /v1/a/1", 200))
+        shard = Shard(ShardSettings())
+        found = [c.episode for c in shard.fold(batch_of(rows)) if c.episode.channel == "stolen"]
+        weight = ShardSettings().stolen.weights[F_CONCURRENCY]
+        nats = max(float(n) for n in shard._state.actors["concurrency"])
+        return max(e.score for e in found), weight * nats
+
+    alone, together = best(beside=False), best(beside=True)
+    assert alone[1] < together[1]
+    assert alone[0] < together[0]
+
+
+# --- ramps --------------------------------------------------------------------------------------
+
+QUIET_DAYS, RAMP_DAYS, BASE = 28, 30, 300
+
+
+def grown(seed: int, growth: float = 0.0, step: float = 1.0) -> list[tuple[float, str, str]]:
+    """Episodes after the quiet days of a key that grows: (traffic ratio, channel, first signal).
+
+    Days have lognormal noise of 0.12, a weekend factor of 0.7, and requests from 8 to 20 UTC.
+    The ratio is that of the day without noise and weekend.
+    """
+    rng, rows = np.random.default_rng(seed), list[Row]()
+    for day in range(QUIET_DAYS + RAMP_DAYS):
+        ratio = _ratio(day, growth, step)
+        weekend = 0.7 if (day + 1) % 7 in (5, 6) else 1.0
+        n = rng.poisson(BASE * ratio * weekend * np.exp(rng.normal(0, 0.12)))
+        for second in np.sort(rng.uniform(8 * 3600, 20 * 3600, n)):
+            ts_us = START_US + int((day * 86400 + second) * 1e6)
+            rows.append((ts_us, "k", "10.0.0", "sdk/2", f"GET /v1/a/{rng.integers(5)}", 200))
+    found = []
+    for c in candidates_of(rows):
+        day = (c.ts_us - START_US) // DAY_US
+        if day >= QUIET_DAYS:
+            signal = c.episode.reasons[0].signal
+            found.append((_ratio(day, growth, step), c.episode.channel, signal))
+    return found
+
+
+def _ratio(day: int, growth: float, step: float) -> float:
+    return 1.0 if day < QUIET_DAYS else step * (1 + growth) ** (day - QUIET_DAYS + 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("growth", [0.05, 0.10])
+def test_a_ramp_is_noticed_before_it_has_tripled(growth, seed):
+    """A baseline that is walked upwards a little every day: noticed before 3.3 times the quiet."""
+    drifts = [ratio for ratio, channel, signal in grown(seed, growth) if signal == "slow_drift"]
+    assert drifts
+    assert drifts[0] < 3.3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_step_is_not_a_ramp(seed):
+    """Twice the traffic from one day to the next is growth, as customers grow."""
+    assert "slow_drift" not in {signal for _, _, signal in grown(seed, step=2.0)}
