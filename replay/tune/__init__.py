@@ -1,0 +1,1 @@
+"""Fusion weights learned from a log of one's own, without labels."""
