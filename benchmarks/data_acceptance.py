@@ -20,6 +20,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from detector.config import Config
+from detector.core.episodes import HARD_FACTS
 from detector.core.errors import KeywatchError
 from replay.run import replay_files
 
@@ -56,13 +57,24 @@ def faults(out: Path) -> list[str]:
     found = []
     if summary["lines"] != summary["accepted"] + summary["no_key"] + refused:
         found.append("lines are not accepted + no_key + rejected")
-    alerts, episodes = (_records(out / f"{kind}.ndjson") for kind in ("alerts", "episodes"))
+    files = (out / f"{kind}.ndjson" for kind in ("alerts", "episodes", "throttles"))
+    alerts, episodes, throttles = map(_records, files)
     if len(episodes) != summary["episodes"]:
         found.append("the summary counts other episodes than the file holds")
-    if len(alerts) != summary["hard_alerts"] + sum(summary["alerts"].values()):
+    told = summary["hard_alerts"] + sum(summary["alerts"].values())
+    if sum(not _is_of_many_keys(a) for a in alerts) != told:
         found.append("the summary counts other alerts than the file holds")
-    found += _invalid("alert", alerts) + _invalid("episode", episodes)
+    if sum(a["key"] == "*" for a in alerts) != summary["notices"]:
+        found.append("the summary counts other notices than the file holds")
+    if len(throttles) != summary["throttles"]:
+        found.append("the summary counts other throttles than the file holds")
+    found += _invalid("alert", alerts) + _invalid("episode", episodes + throttles)
     return found + _invalid("summary", [summary])
+
+
+def _is_of_many_keys(alert: dict[str, Any]) -> bool:
+    """A notice about a common cause: the summary counts those about hard facts with the facts."""
+    return alert["key"] == "*" and alert["reasons"][0]["signal"] not in HARD_FACTS
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from detector.core.events import RecordBatch
-from detector.core.fleet import FleetStage
+from detector.core.fleet import LOWEST, FleetStage
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard
 from detector.decode import DecodeSettings, make_decoder
@@ -29,7 +29,7 @@ def judge_seed(seed: int) -> tuple[Evaluation, list[dict[str, Any]]]:
     scenario = demo_scenario(seed)
     lines = scenario.history + scenario.live
     decoder = make_decoder("canonical", DecodeSettings(PUBLIC_SEED, trust_event_time=True))
-    engine = Engine([Shard(ShardSettings())], FleetStage(5))
+    engine = Engine([Shard(ShardSettings())], FleetStage(5, lowest=LOWEST))
     for start in range(0, len(lines), BATCH_ROWS):
         part = lines[start : start + BATCH_ROWS]
         offsets = np.arange(start, start + len(part), dtype=np.int64)

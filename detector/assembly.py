@@ -17,12 +17,13 @@ from detector.checkpointer import Checkpointer
 from detector.config import Config
 from detector.core import kernel_episodes, tables
 from detector.core.errors import EXIT_OK, EXIT_TEMPORARY, ConfigError
-from detector.core.events import RecordBatch
+from detector.core.events import EventBatch, RecordBatch
 from detector.core.ports import CheckpointStore, Source
 from detector.core.registry import KeyRegistry
-from detector.core.settings import ShardSettings
 from detector.core.shard import Shard
+from detector.core.violations import ViolationTable
 from detector.decode import DeadLetterFile, DecodeSettings, make_decoder
+from detector.detection_settings import shard_settings
 from detector.http_status import StatusServer
 from detector.logs import configure_logs
 from detector.outbox import Outbox
@@ -172,11 +173,13 @@ def hash_seed(store: CheckpointStore, pepper: bytes | None) -> bytes:
 
 
 def make_engine(config: Config, pepper: bytes | None, seed: bytes) -> Engine:
-    """Decoder, thresholds and registry as configured. Raises ``ConfigError``."""
-    from detector.registry import load_registry
+    """Decoder, weights and registry as configured. Raises ``ConfigError``.
 
-    path, section = config.keys.registry, config.decode
-    registry = load_registry(path) if path is not None else None
+    A decoder is made once to find a database that cannot be used before anything starts.
+    """
+    from detector.registry import configured_registry
+
+    section = config.decode
     decode = DecodeSettings(
         hash_seed=seed,
         pepper=pepper,
@@ -185,12 +188,15 @@ def make_engine(config: Config, pepper: bytes | None, seed: bytes) -> Engine:
         trust_event_time=section.trust_event_time,
         late_limit_s=section.late_limit_s,
         future_limit_s=section.future_limit_s,
+        asn_database=config.network.asn_database,
+        city_database=config.network.city_database,
     )
+    make_decoder(section.format, decode)
     return Engine(
         make_decoder=lambda: make_decoder(section.format, decode),
-        settings=ShardSettings(keys_max=config.detection.keys_max),
+        settings=shard_settings(config),
         false_alerts_per_week=config.detection.false_alerts_per_week,
-        registry=registry,
+        registry=configured_registry(config),
         simulated=config.sinks.revocation is None or config.sinks.revocation.mode != "live",
     )
 
@@ -203,6 +209,7 @@ def run_settings(config: Config) -> RunSettings:
         snapshot_every_s=config.state.snapshot_every_s,
         snapshot_every_events=config.state.snapshot_every_events,
         stop_timeout_s=config.service.stop_timeout_s,
+        throttles_per_week=config.detection.throttles_per_week,
     )
 
 
@@ -218,12 +225,16 @@ def warm_kernels(engine: Engine) -> None:
         shard = Shard(engine.settings)
         shard.fold(decoded.batch)
         Shard.from_state(shard.to_state(), engine.settings).fold(decoded.batch)
-    _warm_rare_kernels()
+    _warm_rare_kernels(decoded.batch)
     _log.info("kernels ready", seconds=round(time.monotonic() - began_s, 2))
 
 
-def _warm_rare_kernels() -> None:
-    """What a fold calls outside its loop, hours later: closing an episode, larger tables."""
+def _warm_rare_kernels(batch: EventBatch) -> None:
+    """What a fold calls outside its loop, hours later: closing an episode, larger tables.
+
+    And the table of hard facts, which a fold needs only with a registry or decoys.
+    """
+    ViolationTable(KeyRegistry([], ["GET /warm"])).codes(batch)
     blank = tables.blank(keys=1, pairs=1, actors=1)
     episode = blank.episodes[0, 0]
     kernel_episodes.expired(episode, 0)

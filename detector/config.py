@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from detector.core.errors import ConfigError
+from detector.core.registry import grant_fault
+from models.weights import checked_weights
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
 
@@ -95,6 +97,13 @@ class DecodeSection(Section):
         return value
 
 
+class NetworkSection(Section):
+    """Optional MaxMind DB files: with them a block is an autonomous system, and has a place."""
+
+    asn_database: Path | None = None
+    city_database: Path | None = None
+
+
 class KeysSection(Section):
     """The optional key registry."""
 
@@ -102,10 +111,30 @@ class KeysSection(Section):
 
 
 class DetectionSection(Section):
-    """What a user tunes: one budget. The rest are documented, conservative defaults."""
+    """What a user tunes: one budget. The rest are documented, conservative defaults.
+
+    ``weights``, by channel and signal, replace single shipped ones; ``tune fit`` writes them.
+    """
 
     false_alerts_per_week: float = Field(5, gt=0, le=1000)
+    throttles_per_week: float = Field(100, gt=0, le=10_000)
     keys_max: int = Field(2_000_000, ge=100)
+    decoy_routes: list[str] = []
+    weights: dict[str, dict[str, float]] = {}
+
+    @field_validator("decoy_routes")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for decoy in value:
+            if fault := grant_fault(decoy):
+                raise ValueError(f"{fault.replace('grant', 'decoy')} (in {decoy!r})")
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        checked_weights(value)  # raises ValueError with the offending name
+        return value
 
 
 class StateSection(Section):
@@ -174,6 +203,7 @@ class Config(Section):
 
     kafka: KafkaSection | None = None
     decode: DecodeSection = DecodeSection()
+    network: NetworkSection = NetworkSection()
     keys: KeysSection = KeysSection()
     detection: DetectionSection = DetectionSection()
     state: StateSection = StateSection()

@@ -105,6 +105,10 @@ class Partitions:
             clocks = {p: c for p, c in clocks.items() if c or behind.get(p) != 0}
         return min(clocks.values(), default=0)
 
+    def keys_by(self, ts_us: int) -> int:
+        """Keys the partitions here had shown by an event time."""
+        return sum(state.shard.keys_by(ts_us) for state in self._all())
+
     def mark_alerted(self, alert: Episode) -> None:
         """Writes the fleet's decision into whichever shard holds the episode."""
         for state in self._all():

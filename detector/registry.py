@@ -1,13 +1,15 @@
-"""Loads the key registry: NDJSON, one key a line, checked entry by entry."""
+"""Loads the key registry: NDJSON, one key a line, checked entry by entry; and the decoys."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from detector.config import Config
 from detector.core.errors import ConfigError
 from detector.core.registry import KeyRegistry, RegistryEntry, grant_fault
 from detector.decode.timestamp import parse_timestamp
@@ -38,7 +40,18 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def load_registry(path: Path) -> KeyRegistry:
+def configured_registry(config: Config) -> KeyRegistry | None:
+    """The registry with the decoys; ``None`` when neither is configured.
+
+    Raises ``ConfigError``.
+    """
+    path, decoys = config.keys.registry, config.detection.decoy_routes
+    if path is not None:
+        return load_registry(path, decoys)
+    return KeyRegistry([], decoys) if decoys else None
+
+
+def load_registry(path: Path, decoys: Sequence[str] = ()) -> KeyRegistry:
     """Reads a registry file. Blank lines are skipped; a key may be listed once only.
 
     Raises ``ConfigError`` with ``file:line`` and one sentence. It never quotes a value: a raw
@@ -62,7 +75,7 @@ def load_registry(path: Path) -> KeyRegistry:
                 entries[entry.key], first_lines[entry.key] = entry, number
     except OSError as e:
         raise ConfigError(f"cannot read key registry {path}: {e.strerror}") from e
-    return KeyRegistry(entries.values())
+    return KeyRegistry(entries.values(), decoys)
 
 
 def _entry(line: bytes, where: str) -> RegistryEntry:
@@ -80,6 +93,8 @@ def _entry(line: bytes, where: str) -> RegistryEntry:
     for grant in entry.grants or ():
         if fault := grant_fault(grant):
             raise ConfigError(f"{where}: grants: {fault}")
+    if entry.rotated_from == entry.key:
+        raise ConfigError(f"{where}: rotated_from names the key itself")
     return RegistryEntry(
         key=entry.key,
         owner=entry.owner,

@@ -12,10 +12,10 @@ from threading import Event
 import structlog
 
 from detector.checkpointer import Barrier, Checkpointer, Written
-from detector.core.episodes import Episode
+from detector.core.episodes import CHANNELS, THROTTLE, Episode
 from detector.core.errors import KeywatchError, TemporaryError
 from detector.core.events import RecordBatch
-from detector.core.fleet import FleetStage
+from detector.core.fleet import LOWEST, THROTTLES_PER_WEEK, FleetStage
 from detector.core.ports import Source
 from detector.decode import DeadLetterFile
 from detector.outbox import Outbox
@@ -26,6 +26,7 @@ from detector.telemetry import (
     BatchFolded,
     Metrics,
     Pulse,
+    Recommended,
     SnapshotFailed,
     SnapshotWritten,
 )
@@ -46,6 +47,7 @@ class RunSettings:
     snapshot_every_events: int = 1_000_000
     stop_timeout_s: float = 25.0
     idle_after_s: float = 60.0
+    throttles_per_week: float = THROTTLES_PER_WEEK
 
 
 class Runner:
@@ -59,8 +61,9 @@ class Runner:
     3. decode each record batch; what cannot be decoded goes to the dead letters
     4. fold it into its partition's shard
     5. offer the candidates to the fleet stage and release it up to the watermark
-    6. journal each alert, then mark it in its shard. While the journal fails, input is held
-       and nothing else moves: an alert that was decided is never lost
+    6. journal each alert, then mark it in its shard; and each recommendation to limit a rate,
+       which is no alert. While the journal fails, input is held and nothing else moves: what
+       was decided is never lost
     7. when due, take a barrier and let it be written in the background
     8. commit the offsets of a finished snapshot, for lag tools only
 
@@ -85,9 +88,14 @@ class Runner:
         self.stop = Event()
         self.partitions = Partitions(engine, checkpointer.load, monotonic, settings.idle_after_s)
         self._source = source
-        self._budget = engine.false_alerts_per_week
-        self._simulated = engine.simulated
-        self._fleet = FleetStage(self._budget)
+        self._engine = engine
+        self._fleet = FleetStage(
+            engine.false_alerts_per_week,
+            settings.throttles_per_week,
+            settings=engine.settings,
+            lowest=LOWEST,
+            population=self.partitions.keys_by,
+        )
         self._checkpointer = checkpointer
         self._outbox = outbox
         self._metrics = metrics
@@ -118,7 +126,14 @@ class Runner:
         for sentence in restored.damaged:
             _log.critical("damaged snapshot skipped", what=sentence)
         if restored.fleet is not None:
-            self._fleet = FleetStage.from_state(restored.fleet, self._budget)
+            self._fleet = FleetStage.from_state(
+                restored.fleet,
+                self._engine.false_alerts_per_week,
+                self._settings.throttles_per_week,
+                settings=self._engine.settings,
+                lowest=LOWEST,
+            )
+            self._fleet.population = self.partitions.keys_by
         self._watermark_us = restored.watermark_us
         undelivered = self._outbox.recover()
         _log.info("restored", partitions=restored.partitions, undelivered_alerts=undelivered)
@@ -207,25 +222,39 @@ class Runner:
         """Steps 5 and 6."""
         reached_us = self.partitions.reached_us(self._source.lag)
         self._watermark_us = max(self._watermark_us, reached_us)
-        self._pending.extend(self._fleet.release(self._watermark_us))
+        self._pending.extend(self._fleet.release(self._watermark_us, idle=self._is_idle()))
+        self._pending.extend(self._fleet.take_throttles())
         while self._pending:
-            alert = self._pending[0]
+            decided = replace(self._pending[0], simulated=self._engine.simulated)
             self._step("run.before_alert")
             try:
-                is_new = self._outbox.record(replace(alert, simulated=self._simulated).to_record())
+                is_new = self._outbox.record(decided.to_record())
             except TemporaryError as e:
                 self._hold(e)
                 return
             self._step("run.after_alert")
-            self._pending.popleft()
-            self.partitions.mark_alerted(alert)
-            if is_new:
-                Alerted(alert).emit(self._metrics)
-                _log.info("alert", alert_id=alert.alert_id, key=alert.key, channel=alert.channel)
+            self._tell(self._pending.popleft(), is_new=is_new)
         if self._held:
             self._held = False
             self._source.release()
             _log.info("input goes on")
+
+    def _tell(self, decided: Episode, *, is_new: bool) -> None:
+        """Marks a journalled alert; counts it, or a recommendation, unless it was known."""
+        if not _is_throttle(decided):
+            self.partitions.mark_alerted(decided)
+        if not is_new:
+            return
+        happening = Recommended() if _is_throttle(decided) else Alerted(decided)
+        happening.emit(self._metrics)
+        what = "throttle" if _is_throttle(decided) else "alert"
+        _log.info(what, alert_id=decided.alert_id, key=decided.key, channel=decided.channel)
+
+    def _is_idle(self) -> bool:
+        """True when nothing has come for a while from any partition that is ours."""
+        silent_since_s = self._monotonic() - self._settings.idle_after_s
+        ours = self.partitions.assigned.values()
+        return len(ours) > 0 and all(p.last_data_s <= silent_since_s for p in ours)
 
     def _hold(self, error: KeywatchError) -> None:
         if not self._held:
@@ -244,7 +273,8 @@ class Runner:
 
     def _submit(self) -> None:
         """Takes a barrier: the state of this moment, between two polls, no record half done."""
-        closed = self._closed + self.partitions.take_closed(self._watermark_us)
+        taken = self.partitions.take_closed(self._watermark_us)
+        closed = self._closed + [e for e in taken if not _is_throttle(e)]
         changes = self.partitions.take_changes()
         barrier = Barrier(changes, self._fleet.to_state(), self._watermark_us, closed)
         self._closed, self._events_since = [], 0
@@ -301,3 +331,7 @@ class Runner:
             dead_letters_dropped=self._dead_letters.dropped if self._dead_letters else 0,
             outbox=self._outbox.counters,
         ).emit(self._metrics)
+
+
+def _is_throttle(episode: Episode) -> bool:
+    return episode.channel == CHANNELS[THROTTLE]

@@ -38,6 +38,7 @@ class Metrics:
         )
         self.candidates = Counter("keywatch_candidates", "Evidence over the floor", registry=r)
         self.alerts = Counter("keywatch_alerts", "Alerts", ["channel", "severity"], registry=r)
+        self.throttles = Counter("keywatch_throttles", "Rate limits recommended", registry=r)
         self.closed = Counter("keywatch_episodes_closed", "Episodes closed", registry=r)
         self.lag = Gauge("keywatch_lag_records", "Behind the log's end", ["partition"], registry=r)
         self.partitions = Gauge("keywatch_partitions", "Partitions assigned", registry=r)
@@ -105,6 +106,15 @@ class Alerted:
     def emit(self, metrics: Metrics) -> None:
         """Adds to the counter of its channel and severity."""
         metrics.alerts.labels(self.alert.channel, self.alert.severity).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """A recommendation to limit a key's rate was journalled for the first time."""
+
+    def emit(self, metrics: Metrics) -> None:
+        """Adds to the counter; it is no alert."""
+        metrics.throttles.inc()
 
 
 @dataclass(frozen=True, slots=True)

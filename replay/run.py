@@ -13,15 +13,14 @@ import msgspec
 import numpy as np
 
 from detector.config import Config
-from detector.core.episodes import CHANNELS, Episode, rfc3339
+from detector.core.episodes import ABUSED, CHANNELS, STOLEN, THROTTLE, Episode, rfc3339
 from detector.core.errors import UsageError
 from detector.core.events import EventBatch
-from detector.core.fleet import FleetStage
-from detector.core.registry import KeyRegistry
-from detector.core.settings import ShardSettings
+from detector.core.fleet import LOWEST, FleetStage
 from detector.core.shard import Shard, state_digest
 from detector.decode import DeadLetterFile, DecodeSettings, make_decoder
-from detector.registry import load_registry
+from detector.detection_settings import shard_settings
+from detector.registry import configured_registry
 from replay.evaluate import judge_alerts, rank_keys
 from replay.labels import Label, read_labels
 from replay.merge import LATENESS_S, ROWS_PER_BLOCK, InputFile, merge_batches, open_inputs
@@ -32,9 +31,9 @@ END_US = (1 << 63) - 1
 REJECTED_FILE = "rejected.ndjson"
 SHIPPED_NOTE = (
     "Shipped thresholds were used, with a cap of {0:g} alerts a week times 1.2: thresholds"
-    " fitted to your own traffic need more history than one replay holds."
+    " that follow your own traffic need a week of it."
 )
-SHORT_NOTE = "The log is shorter than three days: every key is new, so thresholds are raised."
+SHORT_NOTE = "The log is shorter than three days: every key is new, and little is known of each."
 HELD_BACK_NOTE = (
     "{0} episodes crossed the threshold and were held back by the cap; they are in episodes.ndjson."
 )
@@ -67,7 +66,12 @@ class Engine:
     fleet: FleetStage
     alerts: list[Episode] = field(default_factory=list)
     notices: list[Episode] = field(default_factory=list)  # about no single key
+    throttles: list[Episode] = field(default_factory=list)  # recommended, no alerts
+    surges: list[Episode] = field(default_factory=list)  # all of the throttle channel, at the end
     last_us: int = 0
+
+    def __post_init__(self) -> None:
+        self.fleet.population = self.keys_by
 
     def fold(self, batch: EventBatch) -> None:
         """Folds a batch; batches must follow each other in event time."""
@@ -91,14 +95,22 @@ class Engine:
             shard.finish(self.last_us)
         self._decide(END_US)
         episodes = [e for shard in self.shards for e in shard.close_all()] + self.notices
-        return sorted(episodes, key=lambda e: (e.opened_us, e.alert_id))
+        episodes.sort(key=lambda e: (e.opened_us, e.alert_id))
+        self.surges = [e for e in episodes if e.channel == CHANNELS[THROTTLE]]
+        return [e for e in episodes if e.channel != CHANNELS[THROTTLE]]
 
     def requests(self) -> dict[str, int]:
         """Events by key, those that were too late included."""
         return {key: n for shard in self.shards for key, n in shard.requests()}
 
+    def keys_by(self, ts_us: int) -> int:
+        """Keys the log had shown by an event time."""
+        return sum(shard.keys_by(ts_us) for shard in self.shards)
+
     def _decide(self, watermark_us: int) -> None:
-        for alert in self.fleet.release(watermark_us):
+        raised = self.fleet.release(watermark_us)
+        self.throttles += self.fleet.take_throttles()
+        for alert in raised:
             self.alerts.append(alert)
             if not any(shard.mark_alerted(alert) for shard in self.shards):
                 self.notices.append(replace(alert, state="closed", closed_us=alert.opened_us))
@@ -147,19 +159,19 @@ def replay_files(
     summary["evaluation"] = _evaluation(engine, episodes, known) if known else None
     if state is not None:
         _save_state(state, engine)
-    _write(out, engine.alerts, episodes, summary)
+    _write(out, engine, episodes, summary)
     return summary
 
 
 def _engine(config: Config, shards: int) -> Engine:
-    registry: KeyRegistry | None = None
-    if config.keys.registry is not None:
-        registry = load_registry(config.keys.registry)
-    settings = ShardSettings(keys_max=config.detection.keys_max)
-    return Engine(
-        [Shard(settings, registry) for _ in range(shards)],
-        FleetStage(config.detection.false_alerts_per_week),
+    registry, settings = configured_registry(config), shard_settings(config)
+    fleet = FleetStage(
+        config.detection.false_alerts_per_week,
+        throttles_per_week=config.detection.throttles_per_week,
+        settings=settings,
+        lowest=LOWEST,
     )
+    return Engine([Shard(settings, registry) for _ in range(shards)], fleet)
 
 
 def _decoded(
@@ -206,16 +218,25 @@ def _summary(
         "no_key": tally.no_key,
         "rejected": dict(sorted(tally.rejected.items())),
         "keys": keys,
-        "alerts": {c: sum(a.channel == c for a in statistical) for c in CHANNELS},
+        "alerts": {
+            CHANNELS[c]: sum(a.channel == CHANNELS[c] and a.key != "*" for a in statistical)
+            for c in (STOLEN, ABUSED)
+        },
+        "notices": engine.fleet.notices,
+        "throttles": len(engine.throttles),
         "hard_alerts": len(engine.alerts) - len(statistical),
         "held_back": engine.fleet.held_back,
+        "collapsed": engine.fleet.collapsed,
         "episodes": len(episodes),
         "late": counters["late"],
         "auth_failed": counters["auth_failed"],
         "first_event": rfc3339(tally.first_us) if tally.last_us else None,
         "last_event": rfc3339(tally.last_us) if tally.last_us else None,
         "span_days": round(span_us / 86_400e6, 3),
-        "thresholds": {c: getattr(limits, c).threshold for c in CHANNELS},
+        "thresholds": {
+            name: round(in_force if in_force is not None else limits.channels[c].threshold, 3)
+            for c, (name, in_force) in enumerate(engine.fleet.thresholds.items())
+        },
         "events_per_s": round(tally.lines / max(elapsed_s, 1e-9)),
         "bytes_per_key": round(sum(s.nbytes for s in engine.shards) / max(1, keys)),
         "state_digest": state_digest(engine.shards),
@@ -226,7 +247,9 @@ def _notes(
     config: Config, engine: Engine, inputs: Sequence[InputFile], summary: dict[str, Any]
 ) -> list[str]:
     n = config.detection.false_alerts_per_week
-    notes = [SHIPPED_NOTE.format(n)]
+    in_force = engine.fleet.thresholds
+    shipped = all(in_force[CHANNELS[c]] is None for c in (STOLEN, ABUSED))
+    notes = [SHIPPED_NOTE.format(n)] if shipped else []
     if summary["span_days"] < 3:
         notes.append(SHORT_NOTE)
     if engine.fleet.held_back:
@@ -274,17 +297,19 @@ def _make_folder(out: Path) -> None:
 
 def _write(
     out: Path,
-    alerts: Sequence[Episode],
+    engine: Engine,
     episodes: Sequence[Episode],
     summary: dict[str, Any],
 ) -> None:
     from replay.report import write_report
 
     records = [e.to_record() for e in episodes]
-    alert_records = [a.to_record() for a in alerts]
+    alert_records = [a.to_record() for a in engine.alerts]
     try:
         (out / "alerts.ndjson").write_bytes(_lines(alert_records))
         (out / "episodes.ndjson").write_bytes(_lines(records))
+        throttles = [t.to_record() for t in engine.throttles]
+        (out / "throttles.ndjson").write_bytes(_lines(throttles))
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         (out / "summary.json").write_bytes(text + b"\n")
     except OSError as e:

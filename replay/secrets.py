@@ -53,6 +53,8 @@ class ReplaySecrets:
             trusted_proxies=tuple(section.trusted_proxies),
             value_bytes_max=section.value_bytes_max,
             trust_event_time=True,
+            asn_database=config.network.asn_database,
+            city_database=config.network.city_database,
         )
 
     def notes(self, raw_keys: int) -> list[str]:

@@ -158,6 +158,11 @@ def test_config_show_and_schema(tmp_path):
     [
         ("[nonsense]\n", ("nonsense", "unknown key")),
         ('[keys]\nregistry = "no-such-file"\n', ("no-such-file",)),
+        ('[network]\nasn_database = "no-such.mmdb"\n', ("network.asn_database", "no-such.mmdb")),
+        ('[network]\ncity_database = "c.toml"\n', ("network.city_database", "c.toml")),
+        ("[detection.weights.stolen]\nnew_netwrok = 1.0\n", ("stolen.new_netwrok",)),
+        ("[detection.weights.abused]\nvolume = -1.0\n", ("abused.volume", "0 to 100")),
+        ("[detection]\nthrottles_per_week = 0\n", ("throttles_per_week",)),
         ('[sinks.slack]\nwebhook_url = { env = "NO_SUCH_VARIABLE" }\n', ("NO_SUCH_VARIABLE",)),
         ('[decode]\npepper = { file = "no-such-pepper" }\n', ("no-such-pepper",)),
         ('[kafka]\nbootstrap_servers = ["k.example:9092"]\ntopic = "t"\n', ("security_protocol",)),
@@ -276,7 +281,10 @@ def test_verify_tells_damage(tmp_path):
 
 def test_simulate_then_replay(tmp_path):
     """A simulated log with its labels goes through replay; the same seed gives the same bytes."""
-    args = ("--keys", "12", "--hours", "30", "--events-per-day", "3000", "--attack", "prober")
+    args = (
+        *("--keys", "40", "--days", "3", "--quiet-days", "1"),
+        *("--requests-per-day", "3000", "--attacks", "A16"),
+    )
     for name in ("a", "b"):
         said = keywatch(
             "simulate",
@@ -291,7 +299,8 @@ def test_simulate_then_replay(tmp_path):
     assert said.returncode == 0, said.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["lines"] == summary["accepted"] + summary["no_key"]
-    assert f"{summary['lines']:,} lines, 12 keys" in said.stdout
+    assert 30 < summary["keys"] <= 40  # a sparse key may be silent for three days
+    assert f"{summary['lines']:,} lines, {summary['keys']} keys" in said.stdout
     for name in ("alerts.ndjson", "episodes.ndjson", "report.html"):
         assert (tmp_path / "out" / name).is_file()
 
@@ -299,8 +308,8 @@ def test_simulate_then_replay(tmp_path):
 @pytest.mark.parametrize(
     ("args", "word"),
     [
-        (("simulate", "-o", "x.ndjson", "--attack", "magic"), "magic"),
-        (("simulate", "-o", "x.ndjson", "--keys", "0"), "1 to"),
+        (("simulate", "-o", "x.ndjson", "--attacks", "magic"), "magic"),
+        (("simulate", "-o", "x.ndjson", "--keys", "0"), "30 to"),
         (("simulate", "-o", "no/such/folder/x.ndjson"), "cannot write"),
         (("replay", __file__, "-o", "out", "--format", "xml"), "xml"),
     ],

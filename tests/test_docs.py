@@ -226,11 +226,9 @@ def test_outputs_list_the_signals_and_no_other():
 def test_weights_and_caps_are_the_shipped_ones():
     """DETECTION.md's table of signals shows what models/fusion.py has."""
     rows = {c[0].strip("`"): c for c in rows_of(section(text_of(DOCS / "DETECTION.md"), "The sig"))}
-    for family, cap, stolen, abused in zip(
-        fusion.FAMILIES, fusion.CAPS, *fusion.WEIGHTS, strict=True
-    ):
-        said = [float(cell) for cell in rows[family][2:5]]
-        assert said == [cap, stolen, abused], family
+    for family, cap, *weights in zip(fusion.FAMILIES, fusion.CAPS, *fusion.WEIGHTS, strict=True):
+        said = [float(cell) for cell in rows[family][2:6]]
+        assert said == [cap, *weights], family
 
 
 def test_thresholds_and_limits_are_the_shipped_ones():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from detector.config import Config, load
 from detector.core.errors import ConfigError
-from detector.core.registry import KeyRegistry, RegistryEntry, grant_fault
-from detector.registry import load_registry
+from detector.core.registry import DECOY, REVOKED, KeyRegistry, RegistryEntry, grant_fault
+from detector.registry import configured_registry, load_registry
 
 
 def allows(route: str, *grants: str) -> bool:
@@ -61,7 +62,26 @@ def test_digest_depends_on_the_entries_alone():
     a, b = RegistryEntry("a"), RegistryEntry("b", owner="o")
     assert KeyRegistry([a, b]).digest == KeyRegistry([b, a]).digest
     assert KeyRegistry([a, b]).digest != KeyRegistry([a, RegistryEntry("b", owner="p")]).digest
+    assert KeyRegistry([a], ["* /x", "* /y"]).digest == KeyRegistry([a], ["* /y", "* /x"]).digest
+    assert KeyRegistry([a], ["* /x"]).digest != KeyRegistry([a]).digest
     assert len(KeyRegistry([a, b])) == 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "decoys", "has_facts"),
+    [
+        (RegistryEntry("k", owner="acme", created_us=1), (), False),
+        (RegistryEntry("k", grants=()), (), True),
+        (RegistryEntry("k", revoked_us=1), (), True),
+        (RegistryEntry("k", expires_us=1), (), True),
+        (RegistryEntry("k", rotated_from="j", created_us=1), (), True),
+        (RegistryEntry("k", rotated_from="j"), (), False),
+        (RegistryEntry("k"), ("GET /x",), True),
+    ],
+)
+def test_whether_there_is_anything_to_ask(entry, decoys, has_facts):
+    """A caller may skip the question exactly when no answer could be a violation."""
+    assert KeyRegistry([entry], decoys).has_facts is has_facts
 
 
 @pytest.mark.parametrize("grant", ["", "GET", "/v1/x", "GET ", " /x", "GET /a b", "GET /**/x"])
@@ -120,6 +140,7 @@ def test_a_whole_entry(tmp_path):
         (b'{"key":"a","grants":["CANARY"]}', "a grant is METHOD and path pattern"),
         (b'{"key":"a","created_at":"CANARY"}', "created_at must be RFC 3339 text"),
         (b'{"key":"ok"}', "this key is listed already in line 1"),
+        (b'{"key":"CANARY","rotated_from":"CANARY"}', "rotated_from names the key itself"),
     ],
 )
 def test_faults_name_file_and_line_and_quote_nothing(tmp_path, line, sentence):
@@ -139,3 +160,27 @@ def test_a_missing_file_is_a_sentence(tmp_path):
     """The cause in words, no traceback for the user."""
     with pytest.raises(ConfigError, match=r"cannot read key registry .*: No such file"):
         load_registry(tmp_path / "none.ndjson")
+
+
+def test_decoys_come_from_the_configuration(tmp_path):
+    """With a registry file or without; neither means no registry at all."""
+    path = tmp_path / "keys.ndjson"
+    path.write_text('{"key":"k","revoked_at":"2026-09-21T00:00:00Z"}\n')
+    decoys = {"decoy_routes": ["GET /v1/internal/backup"]}
+    alone = configured_registry(Config.model_validate({"detection": decoys}))
+    both = configured_registry(
+        Config.model_validate({"detection": decoys, "keys": {"registry": path}})
+    )
+    late_us = 1_800_000_000_000_000
+    for registry in (alone, both):
+        assert registry.violation("k", "GET /v1/internal/backup", late_us) == DECOY
+    assert both.violation("k", "GET /v1/a", late_us) == REVOKED
+    assert configured_registry(Config()) is None
+
+
+def test_a_decoy_that_cannot_work_is_refused(tmp_path):
+    """One sentence that names the file, the entry and the pattern."""
+    path = tmp_path / "keywatch.toml"
+    path.write_text('[detection]\ndecoy_routes = ["GET /ok", "/v1/backup"]\n')
+    with pytest.raises(ConfigError, match=r"decoy_routes: .* a decoy is METHOD .*'/v1/backup'"):
+        load(path)

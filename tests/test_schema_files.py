@@ -58,16 +58,19 @@ def test_an_episodes_record_has_the_schemas_fields_in_its_order():
 
 def test_the_closed_lists_are_those_of_the_code():
     """A new signal, action, severity, channel or reject reason must be published."""
-    for name in ("episode", "alert"):
+    accusing = [c for c in CHANNELS if c != "throttle"]
+    for name, channels in (("episode", list(CHANNELS)), ("alert", accusing)):
         schema = load(name)
-        assert schema["properties"]["channel"]["enum"] == list(CHANNELS)
+        assert schema["properties"]["channel"]["enum"] == channels
         assert schema["properties"]["severity"]["enum"] == list(SEVERITIES)
         assert schema["properties"]["action"]["enum"] == list(ACTIONS)
         assert schema["properties"]["curve"]["maxItems"] == CURVE_POINTS_MAX
         assert schema["$defs"]["reason"]["properties"]["signal"]["enum"] == list(SIGNALS)
     rejected = load("summary")["properties"]["rejected"]
     assert rejected["propertyNames"]["enum"] == list(REJECT_REASONS)
-    assert load("summary")["properties"]["alerts"]["required"] == list(CHANNELS)
+    summary = load("summary")["properties"]
+    assert summary["alerts"]["required"] == accusing
+    assert summary["thresholds"]["required"] == list(CHANNELS)
 
 
 TIMES = st.integers(0, 4_000_000_000_000_000)
@@ -112,7 +115,12 @@ def test_every_episode_is_valid(episode):
 def test_an_alert_is_an_open_alerted_episode():
     """The alert's schema is the episode's, narrowed."""
     check("alert", make_alert())
-    for changes in ({"alerted_us": None}, {"state": "closed"}, {"closed_us": 1}):
+    for changes in (
+        {"alerted_us": None},
+        {"state": "closed"},
+        {"closed_us": 1},
+        {"channel": "throttle", "action": "throttle"},
+    ):
         record = make_alert(**changes)
         check("episode", record)
         with pytest.raises(ValidationError):
@@ -154,6 +162,9 @@ SUMMARY = {
     "keys": 4,
     "alerts": {"stolen": 1, "abused": 0},
     "hard_alerts": 0,
+    "throttles": 2,
+    "notices": 1,
+    "collapsed": 3,
     "episodes": 2,
     "late": 0,
     "first_event": "2026-09-21T14:13:20Z",
@@ -162,7 +173,7 @@ SUMMARY = {
     "events_per_s": 123456.7,
     "bytes_per_key": 812.5,
     "state_digest": "00ff",
-    "thresholds": {"stolen": 13.5, "abused": 11.25},
+    "thresholds": {"stolen": 13.5, "abused": 11.25, "throttle": 9.0},
     "evaluation": None,
     "notes": ["shipped thresholds are in force"],
 }

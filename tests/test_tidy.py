@@ -32,6 +32,7 @@ ALLOWED = {
         "detector.decode",
         "detector.stores",
         "detector.config",
+        "detector.detection_settings",
         "detector.registry",
         "detector.safe_text",
         "detector.journal",

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from detector.cli import offline, results, setup
+from detector.cli import offline, results, setup, simulate
+from detector.cli.evaluate import evaluate
 from detector.cli.options import RequiredConfigFile
+from detector.cli.tune import tune_app
 
 app = typer.Typer(
     name="keywatch",
@@ -21,8 +23,10 @@ app.add_typer(results.alerts_app, name="alerts")
 app.add_typer(results.checkpoint_app, name="checkpoint")
 app.add_typer(setup.keys_app, name="keys")
 app.add_typer(setup.config_app, name="config")
+app.add_typer(tune_app, name="tune")
 app.command()(offline.replay)
-app.command()(offline.simulate)
+app.command()(simulate.simulate)
+app.command()(evaluate)
 app.command()(results.explain)
 app.command()(setup.validate)
 

@@ -1,8 +1,7 @@
-"""Commands without a broker: replaying logs, simulating them."""
+"""The command that replays logs, without a broker."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,38 +69,3 @@ def _warnings(summary: dict[str, Any], out: Path) -> Iterator[str]:
         where = out / "rejected.ndjson"
         yield f"{refused:,} of {summary['lines']:,} lines could not be read: see {where}"
     yield from summary["damaged"]
-
-
-def simulate(
-    out: Annotated[Path, typer.Option("--out", "-o", help="NDJSON file; .gz and .zst compress.")],
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another fleet.")] = 1,
-    keys: Annotated[int, typer.Option(help="Keys of the fleet.")] = 80,
-    hours: Annotated[int, typer.Option(help="Span of the log.")] = 14 * 24,
-    events_per_day: Annotated[float, typer.Option(help="Of the whole fleet.")] = 14_000,
-    attack: Annotated[
-        list[str] | None, typer.Option(help="Kind of an attack to inject; may be repeated.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Also write the attacks there, for replay --labels.")
-    ] = None,
-    registry: Annotated[
-        Path | None, typer.Option(help="Also write the fleet's key registry there.")
-    ] = None,
-) -> None:
-    """Write a made-up but lifelike access log: the same bytes for the same seed."""
-    from replay.labels import write_labels
-    from replay.simulate import AttackPlan, Fleet, FleetSettings, write_ndjson
-
-    plans = tuple(AttackPlan(kind) for kind in attack or ())
-    settings = FleetSettings(n_keys=keys, hours=hours, events_per_day=events_per_day, attacks=plans)
-    fleet = Fleet(settings, seed)
-    lines = write_ndjson(out, fleet.chunks())
-    try:
-        if labels is not None:
-            write_labels(labels, fleet.labels)
-        if registry is not None:
-            text = "".join(json.dumps(record) + "\n" for record in fleet.registry())
-            registry.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"cannot write {e.filename}: {e.strerror}") from e
-    sys.stdout.write(f"{lines:,} events of {keys:,} keys in {out}\n")

@@ -92,10 +92,10 @@ def verify(config: RequiredConfigFile, output: OutputFormat = Output.TABLE) -> N
     """Read the newest snapshot set whole and show its digests; damage is an error (70)."""
     from detector.checkpointer import load_newest_set
     from detector.config import load
-    from detector.core.settings import ShardSettings
     from detector.core.shard import Shard
+    from detector.detection_settings import shard_settings
 
-    settings = ShardSettings(keys_max=load(config).detection.keys_max)
+    settings = shard_settings(load(config))
     found = load_newest_set(_store(config))
     partitions = {}
     for partition, (next_offset, state) in sorted(found.states.items()):

@@ -85,7 +85,7 @@ def validate(
     engine = make_engine(loaded, read_pepper(loaded), bytes(32))
     sinks = make_sinks(loaded.sinks, MemoryStore(), time.time, time.sleep, lambda: engine.registry)
     said = [f"configuration {config} is good", f"sinks: {', '.join(s.name for s in sinks)}"]
-    if engine.registry is not None:
+    if engine.registry is not None and loaded.keys.registry is not None:
         said.append(f"registry: {len(engine.registry)} keys")
     if loaded.kafka is not None:
         from detector.sources.kafka_options import consumer_options

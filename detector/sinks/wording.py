@@ -7,6 +7,7 @@ from typing import Any
 HEADLINES = {
     "stolen": "API key looks stolen",
     "abused": "API key is being abused",
+    "throttle": "API key is used much more than usual",
 }
 ADVICE = {
     "none": "No action needed; keep an eye on it.",

@@ -2,7 +2,7 @@
 
     TTY_COMPATIBLE=1 TTY_INTERACTIVE=0 COLUMNS=120 .venv/bin/keywatch demo > demo.ansi
     .venv/bin/keywatch simulate -o access.ndjson.gz --seed 7 --labels labels.json \
-        --attack stolen_key --attack prober --attack enumeration
+        --attacks A01,A16,A13
     .venv/bin/keywatch replay access.ndjson.gz -o out
     .venv/bin/python docs/images/make_images.py demo.ansi out/report.html
 """

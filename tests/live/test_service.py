@@ -155,7 +155,8 @@ def test_life_of_a_service(broker, start, tmp_path):
     replayed = keywatch("replay", "log.ndjson", "-o", "out", "-c", "keywatch.toml", cwd=tmp_path)
     assert replayed.returncode == 0, replayed.stderr
     again = (tmp_path / "out/alerts.ndjson").read_text().splitlines()
-    by_id = {a["alert_id"]: a for a in map(json.loads, again)}
+    limits = (tmp_path / "out/throttles.ndjson").read_text().splitlines()
+    by_id = {a["alert_id"]: a for a in map(json.loads, [*again, *limits])}
     assert {a["alert_id"]: a for a in delivered} == by_id, "live and replay give the same alerts"
 
     more = access_log(2, hours=2, incident_h=1)

@@ -125,9 +125,9 @@ def parsed(text: str) -> datetime:
 
 
 def test_labels_give_the_evaluation(sample):
-    """All three attacks are caught, without a false alert, before all is taken."""
+    """Of three attacks two are caught, without a false alert, before all is taken."""
     found = sample.summary["evaluation"]
-    assert (found["attacks"], found["caught"], found["false_alerts"]) == (3, 3, 0)
+    assert (found["attacks"], found["caught"], found["false_alerts"]) == (3, 2, 0)
     sizes = [label["requests"] for label in records(sample.labels)]
     assert all(0 < n <= size for n, size in zip(found["requests_leaked"], sizes, strict=True))
     assert sum(found["ranking"]["victims"].values()) == 3

@@ -225,3 +225,14 @@ def test_a_webhook_that_is_no_url_is_refused(monkeypatch, url):
         SlackSink(
             SlackSection(webhook_url=SecretRef(env="TEST_SLACK")), ManualClock(), lambda _: None
         )
+
+
+def test_a_recommendation_to_limit_a_rate_is_never_posted(by_token):
+    """Whatever its severity and the configured least one: it counts as delivered at once."""
+    with StubServer([OK]) as server:
+        sink = by_token(server, min_severity="info")
+        for n, severity in enumerate(("low", "critical")):
+            sink.deliver(make_alert(n, channel="throttle", severity=severity, action="throttle"))
+        assert not server.requests
+        sink.deliver(make_alert(2, severity="low"))
+        assert len(server.requests) == 1

@@ -91,3 +91,10 @@ def test_a_terminal_that_knows_only_ascii_gets_escapes():
     file = io.TextIOWrapper(raw, encoding="ascii")
     TerminalSink(Console(file=file, width=100)).deliver(make_alert(owner="M\u00fcller"))
     assert b"M\\xfcller" in raw.getvalue()
+
+
+def test_a_recommendation_to_limit_a_rate_accuses_nobody():
+    """Its own headline, and what to do, in words."""
+    text = shown(make_alert(channel="throttle", severity="low", action="throttle"))
+    assert "LOW: API key is used much more than usual" in text
+    assert "Limit the key's request rate" in text

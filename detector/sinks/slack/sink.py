@@ -13,7 +13,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook import WebhookClient
 
 from detector.config import SlackSection
-from detector.core.episodes import SEVERITIES
+from detector.core.episodes import CHANNELS, SEVERITIES, THROTTLE
 from detector.core.errors import ConfigError, DeliveryError
 from detector.sinks.http import parse_retry_after
 from detector.sinks.slack.render import render
@@ -43,7 +43,8 @@ class SlackSink:
 
     The receiver has no idempotency key: an alert whose delivery was in doubt at a crash may
     come twice, with the same alert id in its text and, by token, its metadata. Alerts below
-    ``min_severity`` count as delivered. ``clock`` and ``sleep`` (seconds) keep the pace.
+    ``min_severity`` count as delivered, and so does a recommendation to limit a rate, whatever
+    its severity: it is no reason to call anybody. ``clock`` and ``sleep`` (seconds) keep the pace.
     """
 
     name = "slack"
@@ -65,7 +66,8 @@ class SlackSink:
 
     def deliver(self, alert: dict[str, Any]) -> None:
         """Posts the alert. Raises ``DeliveryError``; its text never holds token or URL."""
-        if SEVERITIES.index(alert["severity"]) < self._min_rank:
+        is_quiet = SEVERITIES.index(alert["severity"]) < self._min_rank
+        if is_quiet or alert["channel"] == CHANNELS[THROTTLE]:
             return
         message = render(alert)
         # a clock set back must not silence the sink
