@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from detector.config import Config
 from detector.core.settings import ShardSettings
-from models.weights import weights_from_config
+from models.weights import weights_from_config, young_weights_from_config
 
 
 def shard_settings(config: Config) -> ShardSettings:
@@ -18,10 +18,10 @@ def shard_settings(config: Config) -> ShardSettings:
     (True, False)
     """
     shipped = ShardSettings(keys_max=config.detection.keys_max)
-    stolen, abused, throttle = weights_from_config(config.detection.weights)
-    return replace(
-        shipped,
-        stolen=replace(shipped.stolen, weights=stolen),
-        abused=replace(shipped.abused, weights=abused),
-        throttle=replace(shipped.throttle, weights=throttle),
+    section = config.detection.weights
+    both = zip(weights_from_config(section), young_weights_from_config(section), strict=True)
+    stolen, abused, throttle = (
+        replace(limits, weights=weights, young_weights=young)
+        for limits, (weights, young) in zip(shipped.channels, both, strict=True)
     )
+    return replace(shipped, stolen=stolen, abused=abused, throttle=throttle)

@@ -18,16 +18,21 @@ from models.clock import CELLS_PER_DAY, cell_of
 from models.volume import llr
 
 ESTABLISHED_SHARE = 0.3  # of the key's active cells
+ESTABLISHED_YOUNG_CELLS = 24  # a key is not known sooner, so its sources are not either
 ESTABLISHED_DAYS, ESTABLISHED_CELLS = 3, 7 * CELLS_PER_DAY
 RHO, SIZE = 8.0, 1.0 / 1.5  # a thief takes eight times what a new source usually takes
 VOLUME_MAX = 12.0
+EXCESS_RHO, EXCESS_STEP_MAX = 3.0, 4.0
 USUAL_WEIGHT = 5.0
 USUAL_FLOOR = 4.0  # requests in a cell that no new source is blamed for
-FOREIGN_P1, FOREIGN_MIN_P0 = 0.7, 0.02
-FOREIGN_PRIOR, FOREIGN_ROUTE_PRIOR, FOREIGN_WEIGHT = 0.10, 0.35, 40.0
+FOREIGN_P1, FOREIGN_MIN_P0 = 0.85, 0.02
+# a prior of its own for areas: it, not the key's age, is what excuses a young key
+FOREIGN_PRIOR, FOREIGN_WEIGHT = 0.35, 40.0
+FOREIGN_ROUTE_PRIOR, FOREIGN_ROUTE_WEIGHT = 0.35, 40.0
 # requests of one visit are not independent witnesses
-FOREIGN_TEMPER, FOREIGN_ROUTE_TEMPER = 0.1, 0.1
+FOREIGN_TEMPER, FOREIGN_ROUTE_TEMPER = 0.15, 0.1
 FOREIGN_RANGE = (-1.0, 14.0)
+NEWBORN_CELLS = 4  # an hour
 MATURE_CELLS = 8.0  # active cells after which half of what is foreign to a key counts
 SWITCH_US = 600_000_000  # two sources within ten minutes are in use at once
 SWITCH_P1, SWITCH_PRIOR, SWITCH_WEIGHT = 0.5, 0.05, 20.0
@@ -51,6 +56,7 @@ ACTOR = np.dtype(
         ("count", "u4"),  # requests in its open cell
         ("foreign", "u4"),  # requests to areas the key did not use before this actor came
         ("volume", "f4"),  # evidence
+        ("excess", "f4"),  # evidence
         ("mix", "f4"),  # evidence
         ("route", "f4"),  # evidence of the routes it brought along
         ("area", "f4"),  # evidence of the areas it brought along
@@ -88,7 +94,7 @@ def established(cells: int, days: int, age_cells: int, key_cells: int) -> float:
     """
     if days >= ESTABLISHED_DAYS and age_cells >= ESTABLISHED_CELLS:
         return 1.0
-    return min(1.0, cells / (ESTABLISHED_SHARE * max(1, key_cells)))
+    return min(1.0, cells / (ESTABLISHED_SHARE * max(ESTABLISHED_YOUNG_CELLS, key_cells)))
 
 
 @kernel
@@ -101,6 +107,18 @@ def volume_evidence(count: float, usual: float) -> float:
     if count <= usual:
         return 0.0
     return min(max(llr(count, usual, SIZE, RHO), 0.0), VOLUME_MAX)
+
+
+@kernel
+def excess_evidence(count: float, mean: float, size: float) -> float:
+    """Nats for "three times what the whole key usually takes in a cell", by one new source.
+
+    A move, or a second region, brings at most what the key usually does.
+
+    >>> excess_evidence(10.0, 12.0, 2.0) < 0 < excess_evidence(40.0, 12.0, 2.0)
+    True
+    """
+    return min(llr(count, max(mean, USUAL_FLOOR), size, EXCESS_RHO), EXCESS_STEP_MAX)
 
 
 @kernel
@@ -119,6 +137,22 @@ def mix_step(foreign: bool, p0: float, temper: float) -> float:
 def mix_add(mix: float, step: float) -> float:
     """Adds a step within FOREIGN_RANGE."""
     return min(max(mix + step, FOREIGN_RANGE[0]), FOREIGN_RANGE[1])
+
+
+@kernel
+def share_as_young(newborn: float, young: float, age_cells: int) -> float:
+    """Requests that usually go to values no older than ``age_cells``.
+
+    Between those known for less than an hour (``newborn``) and less than a day (``young``),
+    by the logarithm of the age: an actor is judged by what a key does in as long a time.
+
+    >>> share_as_young(1.0, 9.0, 0), share_as_young(1.0, 9.0, 96), share_as_young(1.0, 9.0, 900)
+    (1.0, 9.0, 9.0)
+    """
+    if age_cells <= NEWBORN_CELLS:
+        return newborn
+    part = log(age_cells / NEWBORN_CELLS) / log(CELLS_PER_DAY / NEWBORN_CELLS)
+    return newborn + min(1.0, part) * (young - newborn)
 
 
 @kernel

@@ -2,9 +2,8 @@
 
 Each request that carries an identifier is a Bernoulli trial, new to the key or not, judged
 against the key's own usual share of new ones, so a crawler that always asks for new ones
-is no news. Recently used identifiers are remembered in a Bloom filter of two generations
-(Bloom, 1970): its false "seen" answers only weaken the evidence, and the usual share is
-measured through the same filter. Accumulated as a CUSUM (Page, 1954).
+is no news. What a key asked for is remembered by ``models.memory``; the usual share is measured
+through the same memory. Accumulated as a CUSUM (Page, 1954).
 """
 
 from __future__ import annotations
@@ -15,17 +14,15 @@ from typing import Any
 import numpy as np
 from river.base import AnomalyDetector
 
+from models import memory
 from models._jit import kernel
 from models.clock import cell_of, decay
 
-WORDS = 16  # 64-bit words of both generations: 128 bytes a key, some 130 to 260 identifiers
-HALF = WORDS // 2
-FILL_MAX = 205  # set bits of 512 after which a new generation begins
 TEMPER = 0.3  # requests of one job are not independent witnesses
 P1_MIN, P1_GAIN = 0.85, 0.6
 PRIOR_NEW, PRIOR_WEIGHT = 0.7, 20.0
 EVIDENCE_MAX = 20.0
-HALF_LIFE_CELLS = 2688.0
+HALF_LIFE_CELLS = 672.0  # 7 days: a growing memory knows more every week
 EVIDENCE_HALF_LIFE_CELLS = 12.0  # 3 hours
 
 ENUMERATION = np.dtype(
@@ -34,7 +31,6 @@ ENUMERATION = np.dtype(
         ("total", "f4"),  # decayed requests with an identifier
         ("cell_fresh", "u4"),  # of the open cell
         ("cell_total", "u4"),
-        ("bits", "u2"),  # set bits of the young generation
         ("evidence", "f4"),
     ],
     align=True,
@@ -64,36 +60,12 @@ def step(is_new: bool, usual: float) -> float:
 
 
 @kernel
-def _remember(seen: Any, e: Any, ident: int) -> bool:
-    """Enters an identifier's hash; True when it was in neither generation."""
-    word_a, bit_a = (ident >> np.uint64(6)) & np.uint64(HALF - 1), ident & np.uint64(63)
-    word_b, bit_b = (
-        (ident >> np.uint64(38)) & np.uint64(HALF - 1),
-        (ident >> np.uint64(32)) & np.uint64(63),
-    )
-    a, b = np.uint64(1) << bit_a, np.uint64(1) << bit_b
-    young = seen[word_a] & a != 0 and seen[word_b] & b != 0
-    old = seen[HALF + word_a] & a != 0 and seen[HALF + word_b] & b != 0
-    e.bits += (seen[word_a] & a) == 0
-    seen[word_a] |= a
-    e.bits += (seen[word_b] & b) == 0
-    seen[word_b] |= b
-    if e.bits >= FILL_MAX:
-        for j in range(HALF):
-            seen[HALF + j], seen[j] = seen[j], np.uint64(0)
-        e.bits = 0
-    return not (young or old)
-
-
-@kernel
-def observe(e: Any, seen: Any, ident: int) -> bool:
-    """Judges and counts one request with an identifier (a 64-bit hash); True when it is new."""
-    is_new = _remember(seen, e, np.uint64(ident))
+def observe(e: Any, is_new: bool) -> None:
+    """Judges and counts one request with an identifier, new to the key or not."""
     e.cell_total += 1
     e.cell_fresh += is_new
     value = e.evidence + step(is_new, share(e))
     e.evidence = min(max(value, 0.0), EVIDENCE_MAX)
-    return is_new
 
 
 @kernel
@@ -133,30 +105,64 @@ class Enumeration(AnomalyDetector):
         self.ident = ident
         self.time = time
         self._state = np.zeros(1, ENUMERATION)
-        self._seen = np.zeros(WORDS, np.uint64)
+        self._memory = np.zeros(1, memory.MEMORY)
+        self._pages: dict[tuple[int, int], Any] = {}
         self._cell = -1
 
-    def _observed(self, state: Any, seen: Any, x: dict[str, Any]) -> int:
-        from hashlib import blake2b  # the fold gets its hashes from the decoder
-
-        cell = max(self._cell, cell_of(int(float(x[self.time]) * 1_000_000)))
+    def _commit(self, state: Any, cell: int) -> None:
         if 0 <= self._cell < cell:
             commit(state[0], cell - self._cell, False)
-        if x.get(self.ident) is not None:
-            digest = blake2b(str(x[self.ident]).encode(), digest_size=8).digest()
-            observe(state[0], seen, np.uint64(int.from_bytes(digest, "big")))
-        return int(cell)
+
+    def _ident(self, x: dict[str, Any]) -> Any:
+        from hashlib import blake2b  # the fold gets its hashes from the decoder
+
+        digest = blake2b(str(x[self.ident]).encode(), digest_size=8).digest()
+        return np.uint64(int.from_bytes(digest, "big"))
+
+    def _page(self, generation: int, level: int, ident: Any) -> Any:
+        number = int(memory.page_number(ident, level))
+        return self._pages.get((generation, number))
+
+    def _is_new(self, ident: Any) -> bool:
+        m = self._memory[0]
+        young, old = int(m["generation"]), int(m["generation"]) - 1
+        for generation, level in ((young, m["level"]), (old, m["old_level"])):
+            page = self._page(generation, int(level), ident)
+            if page is not None and memory.holds(page[0], ident):
+                return False
+        return True
+
+    def _remember(self, ident: Any) -> None:
+        m = self._memory[0]
+        at = int(m["generation"]), int(memory.page_number(ident, int(m["level"])))
+        page = self._pages.setdefault(at, np.zeros(1, memory.PAGE))
+        added = memory.enter(page[0], ident)
+        memory.note_bits(m, added, share(self._state[0]))
+        self._pages = {k: p for k, p in self._pages.items() if k[0] >= int(m["generation"]) - 1}
 
     def score_one(self, x: dict[str, Any]) -> float:
         """Evidence in nats if this request came now; changes nothing."""
         if self.time not in x:
             return 0.0
-        state, seen = self._state.copy(), self._seen.copy()
-        self._observed(state, seen, x)
+        state = self._state.copy()
+        self._commit(state, self._cell_of(x))
+        if x.get(self.ident) is not None:
+            observe(state[0], self._is_new(self._ident(x)))
         return float(state[0]["evidence"])
 
     def learn_one(self, x: dict[str, Any]) -> Enumeration:
         """Remembers the identifier."""
-        if self.time in x:
-            self._cell = self._observed(self._state, self._seen, x)
+        if self.time not in x:
+            return self
+        cell = self._cell_of(x)
+        self._commit(self._state, cell)
+        self._cell = cell
+        if x.get(self.ident) is not None:
+            ident = self._ident(x)
+            is_new = self._is_new(ident)
+            self._remember(ident)
+            observe(self._state[0], is_new)
         return self
+
+    def _cell_of(self, x: dict[str, Any]) -> int:
+        return max(self._cell, cell_of(int(float(x[self.time]) * 1_000_000)))

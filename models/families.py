@@ -23,4 +23,7 @@ FAMILIES = (
     "travel",
     "denied",
     "misses",
+    "roaming",
+    "slow_objects",
+    "actor_excess",
 )

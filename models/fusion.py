@@ -2,6 +2,9 @@
 
 ``score_c = sum_j w_cj min(z_j, cap_j)``, so ``w_cj z_j`` are the reasons. The weights are
 shipped, non-negative, and were fitted on simulated fleets and real logs (docs/DETECTION.md).
+There are two sets, because a first new network says little about a key of this morning and
+much about one of last year: ``YOUNG_WEIGHTS`` for a key on its first day, ``WEIGHTS`` for a
+settled one, and in between, for KNOWN_CELLS, in proportion to the key's age.
 Several channels because one drowns abuse in theft-shaped noise, and because a throttle is
 cheap and an alert is not.
 """
@@ -14,65 +17,87 @@ import numpy as np
 from river.base import AnomalyDetector
 
 from models._jit import kernel
+from models.clock import CELLS_PER_DAY
 from models.families import FAMILIES
 
 F_NETWORK, F_CLIENT, F_ROUTE, F_AREA, F_MIX = range(5)
 F_ACTOR_VOLUME, F_VOLUME, F_PROBING, F_DORMANCY, F_CONCURRENCY = range(5, 10)
 F_ENUMERATION, F_SEQUENCE, F_ADDITIVE, F_OFF_HOURS, F_SLOW = range(10, 15)
-F_ERRORS, F_SURGE, F_TRAVEL, F_DENIED, F_MISSES = range(15, 20)
+F_ERRORS, F_SURGE, F_TRAVEL, F_DENIED, F_MISSES, F_ROAMING = range(15, 21)
+F_OBJECTS, F_EXCESS = 21, 22
 N_FAMILIES = len(FAMILIES)
 CAP = 9.0
 CAPS = (
     *(14.0, CAP, 16.0, 16.0, 14.0, 12.0, 50.0, 14.0, 6.0, 12.0),
-    *(14.0, 9.0, 4.0, 3.0, 12.0, 14.0, 20.0, 4.0, 14.0, 14.0),
+    *(14.0, 9.0, 4.0, 3.0, 12.0, 14.0, 20.0, 4.0, 14.0, 14.0, 14.0, 8.0, 12.0),
 )
 # Rows: network client route area mix actor volume probing dormancy concurrency,
-#       enumeration sequence additive off_hours slow errors surge travel denied misses
+#       enumeration sequence additive off_hours slow errors surge travel denied misses roaming,
+#       slow_objects actor_excess
 WEIGHTS = (
     (
         *(0.49, 0.16, 0.48, 0.35, 0.53, 0.26, 0.00, 0.07, 0.64, 0.15),
-        *(0.88, 0.25, 0.58, 0.39, 0.18, 0.00, 0.06, 0.50, 0.10, 0.55),
+        *(0.88, 0.25, 0.58, 0.39, 0.18, 0.00, 0.06, 0.50, 0.10, 0.55, 0.30, 0.20, 0.20),
     ),  # stolen
     (
         *(0.04, 0.13, 0.44, 0.17, 0.13, 0.00, 0.00, 0.41, 0.00, 0.00),
-        *(0.61, 0.24, 0.05, 0.00, 0.64, 0.60, 0.14, 0.00, 0.40, 0.38),
+        *(0.61, 0.24, 0.05, 0.00, 0.64, 0.60, 0.14, 0.00, 0.40, 0.38, 0.00, 2.00, 0.00),
     ),  # abused
     (
         *(0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
-        *(0.30, 0.00, 0.00, 0.00, 1.00, 0.00, 1.00, 0.00, 0.00, 0.00),
+        *(0.30, 0.00, 0.00, 0.00, 1.00, 0.00, 1.00, 0.00, 0.00, 0.00, 0.00, 2.00, 0.00),
     ),  # throttle
 )
+YOUNG_WEIGHTS = WEIGHTS
+KNOWN_CELLS = 3 * CELLS_PER_DAY
 QUANTUM = 1024.0  # scores are multiples of 2**-10 nats before anything compares them
 
 
 @kernel
-def weighted(family: int, weights: Any, evidence: float) -> float:
-    """One family's share of a score, nats."""
-    return weights[family] * min(evidence, CAPS[family])
+def known_degree(age_cells: int) -> float:
+    """How well a key of that age is known, in [0, 1].
+
+    >>> known_degree(0), known_degree(144), known_degree(5000)
+    (0.0, 0.5, 1.0)
+    """
+    return min(1.0, age_cells / KNOWN_CELLS)
 
 
 @kernel
-def fuse(z: Any, weights: Any) -> float:
+def weighted(family: int, weights: Any, known: float, evidence: float) -> float:
+    """One family's share of a score, nats. ``weights[2 N_FAMILIES]``: settled, then young."""
+    weight = known * weights[family] + (1.0 - known) * weights[N_FAMILIES + family]
+    return weight * min(evidence, CAPS[family])
+
+
+@kernel
+def fuse(z: Any, weights: Any, known: float) -> float:
     """Score from ``z[N_FAMILIES]``, quantised to 2^-10 nats, at least 0.
+
+    ``weights[2 N_FAMILIES]`` are those of a settled key, then those of a young one; ``known``
+    in [0, 1] says how far the key is settled.
 
     Routes and areas are nested: the larger of the two counts, never both.
 
     >>> import numpy as np
-    >>> z = np.zeros(20); z[:5] = 1.0, 2.0, 3.0, 4.0, 5.0
-    >>> fuse(np.zeros(20), np.ones(20)), fuse(z, np.ones(20))
-    (0.0, 12.0)
+    >>> z, weights = np.zeros(N_FAMILIES), np.repeat([1.0, 0.5], N_FAMILIES)
+    >>> z[:5] = 1.0, 2.0, 3.0, 4.0, 5.0
+    >>> fuse(np.zeros(N_FAMILIES), weights, 1.0), fuse(z, weights, 1.0), fuse(z, weights, 0.0)
+    (0.0, 12.0, 6.0)
     """
-    route = weighted(F_ROUTE, weights, z[F_ROUTE])
-    area = weighted(F_AREA, weights, z[F_AREA])
+    route = weighted(F_ROUTE, weights, known, z[F_ROUTE])
+    area = weighted(F_AREA, weights, known, z[F_AREA])
     total = max(route, area)
     for j in range(N_FAMILIES):
         if j not in (F_ROUTE, F_AREA):
-            total += weighted(j, weights, z[j])
+            total += weighted(j, weights, known, z[j])
     return max(0.0, np.floor(total * QUANTUM + 0.5) / QUANTUM)
 
 
 class EvidenceFusion(AnomalyDetector):
     """Adds weighted evidence; the features are the families' names.
+
+    ``known`` in [0, 1] is a feature too: how far the key is settled, 1 where it is missing.
 
     Parameters
     ----------
@@ -93,19 +118,21 @@ class EvidenceFusion(AnomalyDetector):
 
     @property
     def _weights(self) -> Any:
-        return np.array(WEIGHTS[("stolen", "abused", "throttle").index(self.channel)])
+        channel = ("stolen", "abused", "throttle").index(self.channel)
+        return np.array([*WEIGHTS[channel], *YOUNG_WEIGHTS[channel]])
 
     def _vector(self, x: dict[str, Any]) -> Any:
         return np.array([float(x.get(f, 0.0)) for f in FAMILIES])
 
     def score_one(self, x: dict[str, Any]) -> float:
         """The channel's score, nats."""
-        return float(fuse(self._vector(x), self._weights))
+        return float(fuse(self._vector(x), self._weights, float(x.get("known", 1.0))))
 
     def reasons(self, x: dict[str, Any]) -> list[tuple[str, float]]:
         """Families with their share of the score, largest first."""
-        z, weights = self._vector(x), self._weights
-        shares = [(f, round(float(weighted(j, weights, z[j])), 6)) for j, f in enumerate(FAMILIES)]
+        z, weights, known = self._vector(x), self._weights, float(x.get("known", 1.0))
+        nats = [float(weighted(j, weights, known, z[j])) for j in range(N_FAMILIES)]
+        shares = [(f, round(n, 6)) for f, n in zip(FAMILIES, nats, strict=True)]
         return sorted((s for s in shares if s[1] > 0), key=lambda s: (-s[1], s[0]))
 
     def learn_one(self, x: dict[str, Any]) -> EvidenceFusion:  # noqa: ARG002 - River's signature

@@ -8,7 +8,9 @@ kept for 28 days. Two tests when a day closes:
   a deploy brings other routes. A key that grows takes more of everything in proportion; a
   key that is being emptied takes more per request, or other objects. Accumulated as a CUSUM
   of robust z-scores (Page, 1954). The three newest days are left out of the reference, so a
-  patient attacker does not drag it along.
+  patient attacker does not drag it along. Bytes and identifiers have a CUSUM each: sizes of
+  responses are heavy-tailed, shares of new identifiers are not, so a small lasting shift of
+  the latter is far stronger evidence (``objects``).
 - *ramp*: total requests and bytes by a straight line against a single step at the best place
   (log-likelihood ratio of two Gaussian fits with the same number of parameters less one).
   Permanent growth comes as a step; poisoning comes as a ramp.
@@ -39,6 +41,8 @@ FIRST_CELLS = 3 * CELLS_PER_DAY  # or when the key used it in its first days
 FLOOR_Z = 0.15  # nats: spread that is never undercut
 CUSUM_GAIN, CUSUM_DRIFT, CUSUM_MIN, CUSUM_MAX = 0.8, 0.9, -1.0, 2.0
 SIZE_VARIANCE = 2.0  # squared coefficient of variation of one response: sizes are heavy-tailed
+# of new identifiers: the likelihood ratio of a shift by one standard deviation
+OBJECTS_FLOOR_Z, OBJECTS_SHIFT, OBJECTS_Z_MAX = 0.05, 1.0, 3.0
 EVIDENCE_MAX = 12.0
 RAMP_WINDOWS_DAYS = (10, 14, 21)
 RAMP_GROWTH_MIN = 0.5  # nats over the ramp's days: less is nobody's concern
@@ -53,6 +57,7 @@ SLOW = np.dtype(
         ("bytes", "f8"),
         ("ring", "u2", (3, DAYS)),  # logs: requests; bytes and new ids per settled one; 0 = none
         ("cusum", "f4"),
+        ("objects", "f4"),  # evidence of new identifiers
         ("ramp", "f4"),
         ("weekend", "f4"),  # log requests of weekend days less that of weekdays
         ("usual", "f4", (3,)),  # reference medians as of the last closed day
@@ -64,7 +69,7 @@ SLOW = np.dtype(
 
 @kernel
 def evidence(s: Any) -> float:
-    """Nats as of the last closed day: the larger of the two tests."""
+    """Nats as of the last closed day: the larger of bytes and ramp."""
     return max(s.cusum, s.ramp)
 
 
@@ -116,8 +121,11 @@ def robust_z(s: Any, metric: int, day: int) -> float:
     s.usual[metric] = centre
     s.last[metric] = v
     spread = MAD_TO_SIGMA * _median(s, metric, day, centre)
-    noise = SIZE_VARIANCE / s.settled if metric == 1 else 1.0 / (1.0 + s.fresh)
-    return (v - centre) / sqrt(FLOOR_Z * FLOOR_Z + spread * spread + noise)
+    if metric == 2:  # the spread of the days before has the noise of counting in it
+        variance = max(spread * spread, 1.0 / (1.0 + s.fresh)) + OBJECTS_FLOOR_Z**2
+    else:
+        variance = spread * spread + SIZE_VARIANCE / s.settled + FLOOR_Z**2
+    return (v - centre) / sqrt(variance)
 
 
 @kernel
@@ -226,10 +234,12 @@ def close_day(s: Any, day: int, held: bool) -> None:
     """Closes the open day and opens ``day``; days between brought nothing."""
     if s.day > 0:
         _push(s, s.day, False)
-        z = max(robust_z(s, 1, s.day), robust_z(s, 2, s.day))
         robust_z(s, 0, s.day)
-        step = CUSUM_GAIN * z - CUSUM_DRIFT
+        step = CUSUM_GAIN * robust_z(s, 1, s.day) - CUSUM_DRIFT
         s.cusum = min(max(s.cusum + min(max(step, CUSUM_MIN), CUSUM_MAX), 0.0), EVIDENCE_MAX)
+        z = min(max(robust_z(s, 2, s.day), -OBJECTS_Z_MAX), OBJECTS_Z_MAX)
+        step = OBJECTS_SHIFT * (z - 0.5 * OBJECTS_SHIFT)
+        s.objects = min(max(s.objects + step, 0.0), EVIDENCE_MAX)
         s.weekend = weekend_offset(s, s.day)
         s.ramp = ramp(s, s.day)
         if held:

@@ -52,3 +52,23 @@ def weights_from_config(section: Section) -> tuple[tuple[float, ...], ...]:
         )
         for channel, shipped in zip(CHANNELS, WEIGHTS, strict=True)
     )
+
+
+def young_weights_from_config(section: Section) -> tuple[tuple[float, ...], ...]:
+    """The same for keys on their first day: a configured weight moves both in proportion.
+
+    Where the shipped weight for settled keys is 0, the configured one holds for all keys.
+
+    >>> young_weights_from_config({"stolen": {"new_network": 0.0}})[0][0]
+    0.0
+    """
+    from models.fusion import WEIGHTS, YOUNG_WEIGHTS
+
+    configured = weights_from_config(section)
+    return tuple(
+        tuple(
+            young if new == old else (young * new / old if old else new)
+            for new, old, young in zip(*channel, strict=True)
+        )
+        for channel in zip(configured, WEIGHTS, YOUNG_WEIGHTS, strict=True)
+    )

@@ -22,10 +22,11 @@ from detector.core.sentences import Texts
 from detector.core.tables import State
 from models.auth import AUTH
 from models.clock import cell_of
+from models.memory import PAGE
 
 MAGIC = b"KWSHARD1"
 LENGTH = struct.Struct("<I")
-VERSION = 2
+VERSION = 3
 
 _TABLES = tuple(tables.LIFE_CELLS)
 
@@ -144,6 +145,7 @@ def _state(arrays: dict[str, npt.NDArray[Any]]) -> State:
         keys=_room(n_keys), pairs=_room(len(arrays["pairs"])), actors=_room(len(arrays["actors"]))
     )._asdict()
     room["auth"] = np.zeros(_room(len(arrays["auth"])), AUTH)
+    room["pages"] = np.zeros(_room(len(arrays["pages"])), PAGE)
     for name in tables.PER_KEY:
         room[name][:n_keys] = arrays[name]
     tables.refill_index(room["index"], room["keys"], n_keys)

@@ -47,7 +47,7 @@ def find_actor(
 def _clear(a: Any) -> None:
     a.served = a.served_bytes = a.counted_bytes = 0
     a.requests = a.count = a.foreign = a.foreign_routes = 0
-    a.volume = a.mix = a.mix_route = a.route = a.area = a.concurrency = 0.0
+    a.excess = a.volume = a.mix = a.mix_route = a.route = a.area = a.concurrency = 0.0
     a.probing = a.probing_now = a.enumeration = a.sequence = a.travel = a.denied = a.misses = 0.0
     a.switches = a.counted = a.failed = 0
     a.route_new = a.area_new = 0
@@ -74,7 +74,7 @@ def actor_usual(s: Any, slot: int) -> float:
 @kernel
 def foreign_share(key: Any, young: float, prior: float) -> float:
     """Share of the key's requests that usually goes to values it has known for a day at most."""
-    weight = actors_.FOREIGN_WEIGHT
+    weight = actors_.FOREIGN_ROUTE_WEIGHT
     return float((young + weight * prior) / (key.total + weight))
 
 
@@ -84,6 +84,9 @@ def _open_cell(s: Any, slot: int, a: Any) -> None:
     key = s.keys[slot]
     step = actors_.volume_evidence(float(a.count), actor_usual(s, slot))
     a.volume = min(actors_.VOLUME_MAX, 0.98 * a.volume + step)
+    v = s.volume[slot]
+    beyond = actors_.excess_evidence(float(a.count), v.mean, v.size)
+    a.excess = min(max(0.0, 0.98 * a.excess + beyond), actors_.VOLUME_MAX)
     if key.hold_cell < key.cell:
         key.actor_sum = 0.98 * key.actor_sum + a.count
         key.actor_weight = 0.98 * key.actor_weight + 1.0
@@ -123,10 +126,36 @@ def actor_request(
 
 
 @kernel
-def _came_with(s: Any, a: Any, place: int) -> bool:
-    """True for a value the key did not use before this actor came."""
-    pair = s.pairs[place]
-    return bool(pair.entry > 0 and pair.first_cell >= cell_of(a.first_us))
+def usual_areas(key: Any, a: Any) -> float:
+    """Share of the key's other requests that goes to areas as young as the actor."""
+    young = actors_.share_as_young(key.newborn, key.young, key.cell - cell_of(a.first_us))
+    prior, weight = actors_.FOREIGN_PRIOR, actors_.FOREIGN_WEIGHT
+    return _share_of_others(key, a, young - a.foreign, prior, weight)
+
+
+@kernel
+def usual_routes(key: Any, a: Any) -> float:
+    """The same for routes."""
+    age = key.cell - cell_of(a.first_us)
+    young = actors_.share_as_young(key.newborn_route, key.young_route, age)
+    prior, weight = actors_.FOREIGN_ROUTE_PRIOR, actors_.FOREIGN_ROUTE_WEIGHT
+    return _share_of_others(key, a, young - a.foreign_routes, prior, weight)
+
+
+@kernel
+def _share_of_others(key: Any, a: Any, young: float, prior: float, weight: float) -> float:
+    """What is left of the key's usual once the actor's own requests are taken out."""
+    total = max(0.0, key.total - float(a.requests))
+    return float((min(max(young, 0.0), total) + weight * prior) / (total + weight))
+
+
+@kernel
+def _is_foreign(s: Any, key: Any, place: int) -> bool:
+    """True for a value of the last day that no source of the key's own uses.
+
+    Whichever actor brought it: a thief may come from many addresses.
+    """
+    return not s.pairs[place].owned and is_young(s, key, place)
 
 
 @kernel
@@ -135,17 +164,24 @@ def actor_mix(s: Any, slot: int, a: Any, found: Any) -> None:
     key = s.keys[slot]
     area, route = found[novelty.AREA], found[novelty.ROUTE]
     if area >= 0:
-        foreign = _came_with(s, a, area)
-        usual = foreign_share(key, key.young, actors_.FOREIGN_PRIOR)
-        step = actors_.mix_step(foreign, usual, actors_.FOREIGN_TEMPER)
+        foreign = _is_foreign(s, key, area)
+        step = actors_.mix_step(foreign, usual_areas(key, a), actors_.FOREIGN_TEMPER)
         a.mix = actors_.mix_add(a.mix, step)
         a.foreign += foreign
     if route >= 0:
-        foreign = _came_with(s, a, route)
-        usual = foreign_share(key, key.young_route, actors_.FOREIGN_ROUTE_PRIOR)
-        step = actors_.mix_step(foreign, usual, actors_.FOREIGN_ROUTE_TEMPER)
+        foreign = _is_foreign(s, key, route)
+        step = actors_.mix_step(foreign, usual_routes(key, a), actors_.FOREIGN_ROUTE_TEMPER)
         a.mix_route = actors_.mix_add(a.mix_route, step)
         a.foreign_routes += foreign
+
+
+@kernel
+def own_values(s: Any, found: Any) -> None:
+    """Notes that an established source uses these routes and areas."""
+    if found[novelty.AREA] >= 0:
+        s.pairs[found[novelty.AREA]].owned = 1
+    if found[novelty.ROUTE] >= 0:
+        s.pairs[found[novelty.ROUTE]].owned = 1
 
 
 @kernel

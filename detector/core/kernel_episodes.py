@@ -8,7 +8,7 @@ import numpy as np
 
 from detector.core.episodes import ABUSED, STOLEN, THROTTLE
 from detector.core.kernel_actors import SIZE_MAX
-from detector.core.kernel_evidence import fill_evidence
+from detector.core.kernel_evidence import fill_evidence, known_of
 from detector.core.rows import CLOSE, HARD, OPEN, PEAK
 from models import fusion
 from models._jit import kernel
@@ -119,7 +119,7 @@ def judge(
     e = s.episodes[slot, channel]
     n_rows = _close_if_over(s, slot, channel, ts_us, event, rows, n_rows)
     floor, base = limits[channel, 0], limits[channel, 1]
-    score = fusion.fuse(z, limits[channel, 3:])
+    score = fusion.fuse(z, limits[channel, 3:], known_of(s, slot))
     if score < SUSPECT_SHARE * floor:
         return n_rows
     _suspect(e, ts_us)
@@ -154,7 +154,7 @@ def judge_refused(
     n_rows = _close_if_over(s, slot, ABUSED, ts_us, event, rows, n_rows)
     z[:] = 0.0
     z[fusion.F_ERRORS] = auth.evidence
-    score = fusion.fuse(z, limits[ABUSED, 3:])
+    score = fusion.fuse(z, limits[ABUSED, 3:], known_of(s, slot))
     if score < limits[ABUSED, 0]:
         return n_rows
     _suspect(s.episodes[slot, ABUSED], ts_us)

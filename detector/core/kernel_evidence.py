@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detector.core.kernel_actors import actor_usual, expected_by, foreign_share
+from detector.core.kernel_actors import actor_usual, expected_by, usual_areas, usual_routes
 from detector.core.kernel_sources import entry_nats
 from models import actor as actors_
 from models import (
@@ -30,9 +30,20 @@ OFF_HOURS_CELLS = 5 * CELLS_PER_DAY  # a key's hours are known after five days
 def network_nats(s: Any, slot: int, found: Any) -> float:
     """Surprise of the source's address: network and block are nested, the larger counts."""
     network = entry_nats(s, slot, found[novelty.NETWORK])
-    if network > 0.0:  # many new ones in a row: a pool of proxies
-        network = max(network, s.novelty[slot].now[novelty.NETWORK])
     return max(network, entry_nats(s, slot, found[novelty.BLOCK]))
+
+
+@kernel
+def roaming_nats(s: Any, slot: int, found: Any) -> float:
+    """What many new networks in a row say beyond this one: a pool of proxies."""
+    network = entry_nats(s, slot, found[novelty.NETWORK])
+    return max(0.0, s.novelty[slot].now[novelty.NETWORK] - network) if network > 0.0 else 0.0
+
+
+@kernel
+def known_of(s: Any, slot: int) -> float:
+    """How far a key is settled, in [0, 1]."""
+    return fusion.known_degree(s.keys[slot].cell - s.volume[slot].born_cell)
 
 
 @kernel
@@ -43,6 +54,7 @@ def gather(s: Any, slot: int, actor_place: int, found: Any, ts_us: int, z: Any) 
     z[fusion.F_VOLUME] = volume.evaluate(v, s.keys[slot].cell)
     z[fusion.F_SURGE] = s.surge[slot].now
     z[fusion.F_SLOW] = slow.evidence(s.slow[slot])
+    z[fusion.F_OBJECTS] = s.slow[slot].objects
     mature = actors_.maturity(s.keys[slot].cells)
     z[fusion.F_PROBING] = mature * s.probing[slot].now
     z[fusion.F_ENUMERATION] = mature * s.enumeration[slot].evidence
@@ -62,12 +74,15 @@ def _gather_actor(s: Any, slot: int, a: Any, found: Any, ts_us: int, z: Any) -> 
     key, v = s.keys[slot], s.volume[slot]
     mature = actors_.maturity(key.cells)
     z[fusion.F_NETWORK] = network_nats(s, slot, found)
+    z[fusion.F_ROAMING] = roaming_nats(s, slot, found)
     z[fusion.F_CLIENT] = entry_nats(s, slot, found[novelty.CLIENT])
     z[fusion.F_DORMANCY] = s.dormancy[slot].evidence
     now = actors_.volume_evidence(float(a.count), actor_usual(s, slot))
     weight = mature * actors_.alien(z[fusion.F_NETWORK])
-    z[fusion.F_MIX] = weight * max(a.mix, a.mix_route)
+    z[fusion.F_MIX] = actors_.alien(z[fusion.F_NETWORK]) * max(a.mix, mature * a.mix_route)
     z[fusion.F_ACTOR_VOLUME] = weight * min(a.volume + now, actors_.VOLUME_MAX)
+    beyond = actors_.excess_evidence(float(a.count), v.mean, v.size)
+    z[fusion.F_EXCESS] = weight * min(a.excess + max(0.0, beyond), actors_.VOLUME_MAX)
     z[fusion.F_CONCURRENCY] = weight * a.concurrency
     z[fusion.F_TRAVEL] = a.travel
     owed = expected_by(s, slot, ts_us) - a.expected
@@ -102,6 +117,7 @@ def fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> None
     n, v, p, d = s.novelty[slot], s.volume[slot], s.probing[slot], s.dormancy[slot]
     for j in range(fusion.N_FAMILIES):
         row.z[j] = z[j]
+    row.known = known_of(s, slot)
     for kind in range(novelty.KINDS):
         row.fresh[kind] = n.fresh[kind]
         row.bursts[kind] = n.bursts[kind]
@@ -135,12 +151,9 @@ def _fill_actor(s: Any, row: Any, slot: int, a: Any) -> None:
     row.block, row.by_block = a.block, a.by_block
     row.actor_first_us, row.actor_requests = a.first_us, a.requests
     row.actor_count, row.actor_usual = a.count, actor_usual(s, slot)
-    row.actor_foreign, row.mix_usual = (
-        a.foreign,
-        foreign_share(key, key.young, actors_.FOREIGN_PRIOR),
-    )
+    row.actor_foreign, row.mix_usual = a.foreign, usual_areas(key, a)
     row.actor_foreign_routes = a.foreign_routes
-    row.mix_route_usual = foreign_share(key, key.young_route, actors_.FOREIGN_ROUTE_PRIOR)
+    row.mix_route_usual = usual_routes(key, a)
     row.mix_by_route = a.mix_route > a.mix
     row.actor_route_new, row.actor_area_new = a.route_new, a.area_new
     row.actor_switches = a.switches

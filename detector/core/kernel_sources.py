@@ -45,7 +45,7 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
     pair = s.pairs[place]
     pair.tag = tag
     pair.first_cell = pair.last_cell = key.cell
-    pair.cells = pair.days = pair.entry = 0
+    pair.cells = pair.days = pair.entry = pair.owned = 0
     if key.hold_cell < key.cell:
         pair.cells = pair.days = 1
     nats = novelty.observe(n, kind)
@@ -83,10 +83,16 @@ def entry_nats(s: Any, slot: int, place: int) -> float:
 @kernel
 def is_young(s: Any, key: Any, place: int) -> bool:
     """True for a value the key has known for less than a day, its founding ones excepted."""
+    return is_younger(s, key, place, CELLS_PER_DAY)
+
+
+@kernel
+def is_younger(s: Any, key: Any, place: int, cells: int) -> bool:
+    """True for a value known for less than so many cells, the founding ones excepted."""
     if place < 0:
         return False
     pair = s.pairs[place]
-    return pair.entry > 0 and key.cell - pair.first_cell < CELLS_PER_DAY
+    return pair.entry > 0 and key.cell - pair.first_cell < cells
 
 
 @kernel
@@ -101,10 +107,12 @@ def is_settled(s: Any, slot: int, found: Any) -> bool:
 
 @kernel
 def learn_usage(s: Any, slot: int, found: Any) -> None:
-    """How much of the key's traffic goes to areas and routes it has only known for a day."""
+    """How much of the key's traffic goes to areas and routes it has only known for a while."""
     key = s.keys[slot]
     if found[novelty.AREA] < 0 or key.hold_cell >= key.cell:
         return
     key.total += 1.0
     key.young += is_young(s, key, found[novelty.AREA])
     key.young_route += is_young(s, key, found[novelty.ROUTE])
+    key.newborn += is_younger(s, key, found[novelty.AREA], actors_.NEWBORN_CELLS)
+    key.newborn_route += is_younger(s, key, found[novelty.ROUTE], actors_.NEWBORN_CELLS)

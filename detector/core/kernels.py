@@ -23,10 +23,12 @@ from detector.core.kernel_actors import (
     note_place,
     note_switch,
     own_mix,
+    own_values,
     places_of,
 )
 from detector.core.kernel_episodes import hard_fact, judge, judge_refused
 from detector.core.kernel_evidence import gather, observe_surge, stolen_view
+from detector.core.kernel_identifiers import is_new
 from detector.core.kernel_sources import entry_nats, is_settled, is_young, learn_usage, visit
 from detector.core.rows import ROW
 from detector.core.tables import EXPIRY_CELLS, find_key, find_tag, mix64, needs_room
@@ -109,6 +111,8 @@ def _advance(s: Any, slot: int, cell: int) -> None:
     keep = decay(gap, USAGE_HALF_LIFE_CELLS)
     key.young *= keep
     key.young_route *= keep
+    key.newborn *= keep
+    key.newborn_route *= keep
     key.total *= keep
     key.switches *= keep
     key.pairs *= keep
@@ -146,7 +150,8 @@ def _fold_event(
     observe_surge(s, slot)
     is_fresh, step_nats = -1, 0.0
     if b.ident[i] != 0:
-        is_fresh = int(enumeration.observe(s.enumeration[slot], s.seen[slot], b.ident[i]))
+        is_fresh = int(is_new(s, slot, b.ident[i]))
+        enumeration.observe(s.enumeration[slot], is_fresh == 1)
     if b.number[i] >= 0:
         step_nats = sequence.observe(s.sequence[slot], b.number[i])
     failed = 400 <= status < 500
@@ -178,6 +183,7 @@ def _fold_event(
     else:
         key.owned += 1.0
         own_mix(s, slot, found)
+        own_values(s, found)
     beside = note_switch(s, slot, place, b.network[i], elapsed_us)
     note_place(s, slot, place, b.place[i], ts_us)
     gather(s, slot, place, found, ts_us, z)

@@ -30,6 +30,7 @@ ROW = np.dtype(
         ("score", "f8"),
         ("threshold", "f8"),
         ("z", "f4", (N_FAMILIES,)),
+        ("known", "f4"),  # how far the key was settled, 0 to 1
         ("fresh", "u2", (KINDS,)),
         ("bursts", "f4", (KINDS,)),
         ("exposure", "f4"),

@@ -164,10 +164,14 @@ def _slow(row: Any, _: Texts) -> tuple[float, float, str]:
     if row["slow_ramp"]:
         times = exp(float(last[0] - usual[0]))
         return times, 1.0, f"grew a little every day for two weeks, to {times:.1f} times the usual"
-    metric = 1 if last[1] - usual[1] >= last[2] - usual[2] else 2
-    times = exp(float(last[metric] - usual[metric]))
-    what = "bytes" if metric == 1 else "new object ids"
-    return times, 1.0, f"takes {times:.1f} times the usual {what} per request, day after day"
+    times = exp(float(last[1] - usual[1]))
+    return times, 1.0, f"takes {times:.1f} times the usual bytes per request, day after day"
+
+
+def _objects(row: Any, _: Texts) -> tuple[float, float, str]:
+    times = exp(float(row["slow_last"][2] - row["slow_usual"][2]))
+    text = f"asks for {times:.1f} times the usual share of objects it never asked for before"
+    return times, 1.0, text + ", day after day"
 
 
 def _errors(row: Any, _: Texts) -> tuple[float, float, str]:
@@ -202,6 +206,20 @@ def _travel(row: Any, texts: Texts) -> tuple[float, float, str]:
     return 1.0, 0.0, f"nobody moves that fast between {who} and where this key was just used"
 
 
+def _roaming(row: Any, _: Texts) -> tuple[float, float, str]:
+    n, usual = int(row["fresh"][novelty.NETWORK]), _per_cell(row, novelty.NETWORK)
+    usual *= float(row["burst_size"][novelty.NETWORK])
+    if n <= 1:
+        return n, usual, "one new network after the other in the last hours"
+    return n, usual, f"{n} networks in 15 min that this key never used; usual {usual:.2g}"
+
+
+def _excess(row: Any, _: Texts) -> tuple[float, float, str]:
+    count, mean = int(row["actor_count"]), float(row["mean"])
+    text = f"{_n(count, 'request')} in this 15 min from this source alone; the whole key usually"
+    return count, mean, f"{text} makes {mean:.1f}{_so_far(count, mean)}"
+
+
 DESCRIBE = (
     _network,
     _client,
@@ -223,4 +241,7 @@ DESCRIBE = (
     _travel,
     _denied,
     _misses,
+    _roaming,
+    _objects,
+    _excess,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.fusion import WEIGHTS
+from models.fusion import WEIGHTS, YOUNG_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,21 @@ class ChannelLimits:
     cold_extra
         Added for a key on its first day, falling to 0 over three days.
     weights
-        Fusion weights, one per family of ``models.fusion.FAMILIES``.
+        Fusion weights for settled keys, one per family of ``models.fusion.FAMILIES``.
+    young_weights
+        The same for keys on their first day.
     """
 
     floor: float
     threshold: float
     cold_extra: float
     weights: tuple[float, ...]
+    young_weights: tuple[float, ...]
+
+    def weights_at(self, known: float) -> tuple[float, ...]:
+        """The weights for a key that is settled to that degree, in [0, 1]."""
+        both = zip(self.weights, self.young_weights, strict=True)
+        return tuple(known * settled + (1.0 - known) * young for settled, young in both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +45,22 @@ class ShardSettings:
     """Settings of the fold; part of what makes two runs comparable."""
 
     stolen: ChannelLimits = ChannelLimits(
-        floor=3.0, threshold=13.0, cold_extra=0.0, weights=WEIGHTS[0]
+        floor=3.0,
+        threshold=13.0,
+        cold_extra=0.0,
+        weights=WEIGHTS[0],
+        young_weights=YOUNG_WEIGHTS[0],
     )
     abused: ChannelLimits = ChannelLimits(
-        floor=3.0, threshold=13.0, cold_extra=0.0, weights=WEIGHTS[1]
+        floor=3.0,
+        threshold=13.0,
+        cold_extra=0.0,
+        weights=WEIGHTS[1],
+        young_weights=YOUNG_WEIGHTS[1],
     )
     # Decided under a budget of its own: the threshold is only where a recommendation may begin.
     throttle: ChannelLimits = ChannelLimits(
-        floor=4.0, threshold=9.0, cold_extra=3.0, weights=WEIGHTS[2]
+        floor=4.0, threshold=9.0, cold_extra=3.0, weights=WEIGHTS[2], young_weights=YOUNG_WEIGHTS[2]
     )
     keys_max: int = 2_000_000
 
@@ -54,6 +70,9 @@ class ShardSettings:
         return self.stolen, self.abused, self.throttle
 
     def limits(self) -> npt.NDArray[np.float64]:
-        """``[channel, (floor, threshold, cold_extra, *weights)]``."""
-        rows = [[c.floor, c.threshold, c.cold_extra, *c.weights] for c in self.channels]
+        """``[channel, (floor, threshold, cold_extra, *weights, *young_weights)]``."""
+        rows = [
+            [c.floor, c.threshold, c.cold_extra, *c.weights, *c.young_weights]
+            for c in self.channels
+        ]
         return np.array(rows, np.float64)

@@ -225,7 +225,7 @@ class Shard:
             fact = int(row["fact"])
             return self._book.add_hard(row, who, violations.NAMES[fact], sentence(fact, route))
         self._next_close_us = 0
-        weights = self.settings.channels[channel].weights
+        weights = self.settings.channels[channel].weights_at(float(row["known"]))
         return self._book.apply(row, who, self._texts, weights)
 
     def _owner(self, name: KeyName) -> str | None:

@@ -20,7 +20,8 @@ from models.auth import AUTH
 from models.clock import CELL_US
 from models.denied import DENIED
 from models.dormancy import DORMANCY
-from models.enumeration import ENUMERATION, WORDS
+from models.enumeration import ENUMERATION
+from models.memory import MEMORY, PAGE
 from models.misses import MISSES
 from models.novelty import KINDS, NOVELTY
 from models.probing import PROBING
@@ -55,6 +56,8 @@ KEY = np.dtype(
         ("hard_day", "i4", (FACTS,)),  # day of the last hard fact of each kind, plus 1; 0 = none
         ("young", "f4"),  # decayed requests to areas the key has known for less than a day
         ("young_route", "f4"),  # and to routes
+        ("newborn", "f4"),  # decayed requests to areas known for less than an hour
+        ("newborn_route", "f4"),
         ("total", "f4"),  # decayed requests
         ("actor_sum", "f4"),  # requests of closed actor cells
         ("actor_weight", "f4"),
@@ -81,6 +84,7 @@ PAIR = np.dtype(
         ("cells", "u2"),  # active cells it was seen in, while nothing was held
         ("days", "u1"),
         ("entry", "u1"),  # surprise when it first came, in 1/16 nat
+        ("owned", "u1"),  # an established source has used it too
     ],
     align=True,
 )
@@ -108,6 +112,7 @@ SHARD = np.dtype(
         ("pairs", "i8"),
         ("actors", "i8"),
         ("auth", "i8"),
+        ("pages", "i8"),
         ("events", "i8"),
         ("no_key", "i8"),
         ("late", "i8"),
@@ -120,7 +125,12 @@ SHARD = np.dtype(
     align=True,
 )
 
-LIFE_CELLS = {"pairs": EXPIRY_CELLS, "actors": ACTOR_LIFE_CELLS, "auth": EXPIRY_CELLS}
+LIFE_CELLS = {
+    "pairs": EXPIRY_CELLS,
+    "actors": ACTOR_LIFE_CELLS,
+    "auth": EXPIRY_CELLS,
+    "pages": EXPIRY_CELLS,
+}
 
 
 class State(NamedTuple):
@@ -134,7 +144,7 @@ class State(NamedTuple):
     probing: Any
     dormancy: Any
     enumeration: Any
-    seen: Any
+    memory: Any
     sequence: Any
     slow: Any
     surge: Any
@@ -143,6 +153,7 @@ class State(NamedTuple):
     episodes: Any
     pairs: Any
     actors: Any
+    pages: Any  # identifiers that keys asked for
     auth: Any  # refused tries by key, whether the key exists or not
     values: Any  # uint64 set of the values whose text the shard has asked for
     unnamed: Any  # uint64[n, 2]: (kind, value) met since the last call, text still to take
@@ -157,7 +168,7 @@ PER_KEY = (
     "probing",
     "dormancy",
     "enumeration",
-    "seen",
+    "memory",
     "sequence",
     "slow",
     "surge",
@@ -178,7 +189,7 @@ def blank(keys: int, pairs: int, actors: int) -> State:
         probing=np.zeros(keys, PROBING),
         dormancy=np.zeros(keys, DORMANCY),
         enumeration=np.zeros(keys, ENUMERATION),
-        seen=np.zeros((keys, WORDS), np.uint64),
+        memory=np.zeros(keys, MEMORY),
         sequence=np.zeros(keys, SEQUENCE),
         slow=np.zeros(keys, SLOW),
         surge=np.zeros(keys, SURGE),
@@ -188,6 +199,7 @@ def blank(keys: int, pairs: int, actors: int) -> State:
         pairs=np.zeros(pairs, PAIR),
         actors=np.zeros(actors, ACTOR),
         auth=np.zeros(actors, AUTH),
+        pages=np.zeros(pairs, PAGE),
         values=np.zeros(pairs, np.uint64),
         unnamed=np.zeros((UNNAMED_MAX, 2), np.uint64),
         shard=np.zeros(1, SHARD),
@@ -327,13 +339,14 @@ def grown(state: State) -> State:
 
 @kernel
 def needs_room(state: Any) -> bool:
-    """True when the next event might not fit: one key, five pairs, one actor, one of auth."""
+    """True when the next event might not fit: one key, five pairs, one of each other table."""
     shard = state.shard[0]
     return (
         shard.keys + 1 >= len(state.keys)
         or shard.pairs >= TABLE_LOAD * len(state.pairs) - TABLE_SLACK
         or shard.actors >= TABLE_LOAD * len(state.actors) - TABLE_SLACK
         or shard.auth >= TABLE_LOAD * len(state.auth) - TABLE_SLACK
+        or shard.pages >= TABLE_LOAD * len(state.pages) - TABLE_SLACK
         or shard.values >= TABLE_LOAD * len(state.values) - TABLE_SLACK
         or shard.unnamed + 5 > len(state.unnamed)
     )

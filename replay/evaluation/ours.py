@@ -139,7 +139,9 @@ def without(settings: ShardSettings, signals: str) -> ShardSettings:
 
     def cut(limits: ChannelLimits) -> ChannelLimits:
         return replace(
-            limits, weights=tuple(w * k for w, k in zip(limits.weights, kept, strict=True))
+            limits,
+            weights=tuple(w * k for w, k in zip(limits.weights, kept, strict=True)),
+            young_weights=tuple(w * k for w, k in zip(limits.young_weights, kept, strict=True)),
         )
 
     return replace(

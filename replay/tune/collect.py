@@ -17,7 +17,7 @@ import numpy.typing as npt
 from detector.core import tables
 from detector.core.episodes import CHANNELS, Candidate
 from detector.core.events import I64, EventBatch
-from detector.core.settings import ShardSettings
+from detector.core.settings import ChannelLimits, ShardSettings
 from detector.core.shard import Shard
 from models import fusion
 from models.clock import CELL_US, DAY_US
@@ -76,6 +76,17 @@ def counted(z: F64, weights: F64) -> F64:
     z[is_route, fusion.F_AREA] = 0.0
     z[~is_route, fusion.F_ROUTE] = 0.0
     return z
+
+
+def settled_part(z: F32, known: F32, limits: ChannelLimits) -> tuple[F32, F64]:
+    """What the weights of settled keys act on, and what those of young keys add, nats.
+
+    Only the former are fitted: of a key that is half settled, half of its evidence is theirs.
+    """
+    capped = np.minimum(z, np.array(fusion.CAPS, np.float32)).astype(np.float64)
+    part, young_weights = 1.0 - known[:, None].astype(np.float64), np.array(limits.young_weights)
+    young = counted(part * capped, young_weights) @ young_weights
+    return (known[:, None] * capped).astype(np.float32), young
 
 
 def directions(weights: F64) -> F64:
@@ -245,4 +256,5 @@ def _sort_out(
     for channel, (limits, mine) in enumerate(zip(settings.channels, gathered, strict=True)):
         kept = wanted & (rows["channel"] == channel)
         extra = rows["threshold"][kept] - limits.threshold
-        mine.add(unit[kept], rows["z"][kept], extra)
+        z, young = settled_part(rows["z"][kept], rows["known"][kept], limits)
+        mine.add(unit[kept], z, extra - young)
