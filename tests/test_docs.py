@@ -20,6 +20,7 @@ from detector.cli.app import app
 from detector.config import Config, SecretRef
 from detector.core import errors, fleet, kernel_episodes, kernel_sources
 from detector.core.episodes import SIGNALS
+from detector.core.references import REFERENCES
 from detector.core.settings import ShardSettings
 from detector.telemetry import Metrics
 from models import fusion
@@ -221,6 +222,19 @@ def test_outputs_list_the_signals_and_no_other():
     """The closed list of OUTPUTS.md is the closed list of the code."""
     rows = rows_of(section(text_of(DOCS / "OUTPUTS.md"), "Signals"))
     assert sorted(cells[0].strip("`") for cells in rows) == sorted(SIGNALS)
+
+
+def test_references_are_the_mapping():
+    """DETECTION.md's table of references is the closed mapping, and each identifier is named."""
+    text = section(text_of(DOCS / "DETECTION.md"), "Explanation")
+    said = {
+        c[0].strip("`"): re.findall(r"T[0-9.]+|API\d+:2023", " ".join(c[1:])) for c in rows_of(text)
+    }
+    mapping = {signal: [r.id for r in known] for signal, known in REFERENCES.items()}
+    assert {signal: said[signal] for signal in mapping} == mapping
+    joined = " ".join(text.split())
+    for reference in {r for known in REFERENCES.values() for r in known}:
+        assert f"{reference.id} {reference.name}" in joined
 
 
 def test_weights_and_caps_are_the_shipped_ones():

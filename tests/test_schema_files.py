@@ -15,13 +15,17 @@ from detector.core.episodes import (
     ACTIONS,
     CHANNELS,
     CURVE_POINTS_MAX,
+    NORMAL_MAX,
     SEVERITIES,
     SIGNALS,
     Actor,
     Episode,
+    OwnerTraffic,
     Reason,
+    Silencer,
 )
 from detector.core.errors import REJECT_REASONS
+from detector.core.references import ATTACK, OWASP, REFERENCES_MAX
 from tests.sinks.sample import EPISODE, make_alert
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schema"
@@ -54,6 +58,9 @@ def test_an_episodes_record_has_the_schemas_fields_in_its_order():
         assert list(record) == list(schema["properties"])
         assert list(record["reasons"][0]) == list(schema["$defs"]["reason"]["properties"])
         assert list(record["actor"]) == list(schema["$defs"]["actor"]["properties"])
+        for field, part in (("silenced_by", "silencer"), ("owner_carries_on", "owner_traffic")):
+            assert list(record[field]) == list(schema["$defs"][part]["properties"])
+        assert list(record["references"][0]) == list(schema["$defs"]["reference"]["properties"])
 
 
 def test_the_closed_lists_are_those_of_the_code():
@@ -66,6 +73,12 @@ def test_the_closed_lists_are_those_of_the_code():
         assert schema["properties"]["action"]["enum"] == list(ACTIONS)
         assert schema["properties"]["curve"]["maxItems"] == CURVE_POINTS_MAX
         assert schema["$defs"]["reason"]["properties"]["signal"]["enum"] == list(SIGNALS)
+        silencer = schema["$defs"]["silencer"]["properties"]["signals"]
+        assert silencer["items"]["enum"] == list(SIGNALS)
+        assert schema["properties"]["normal"]["maxItems"] == NORMAL_MAX
+        assert schema["properties"]["references"]["maxItems"] == REFERENCES_MAX
+        frameworks = schema["$defs"]["reference"]["properties"]["framework"]["enum"]
+        assert frameworks == [ATTACK, OWASP]
     rejected = load("summary")["properties"]["rejected"]
     assert rejected["propertyNames"]["enum"] == list(REJECT_REASONS)
     summary = load("summary")["properties"]
@@ -77,6 +90,8 @@ TIMES = st.integers(0, 4_000_000_000_000_000)
 COUNTS = st.integers(0, 2**53)
 SCORES = st.floats(0, 1e6)
 REASONS = st.builds(Reason, st.sampled_from(SIGNALS), SCORES, SCORES, SCORES, st.text(max_size=9))
+TEXTS = st.text(min_size=1, max_size=9)
+SIGNAL_SETS = st.lists(st.sampled_from(SIGNALS), min_size=1, max_size=4).map(tuple)
 EPISODES = st.builds(
     Episode,
     alert_id=st.just("0123456789abcdef0123"),
@@ -102,6 +117,10 @@ EPISODES = st.builds(
     simulated=st.booleans(),
     curve=st.lists(st.tuples(TIMES, SCORES, COUNTS, COUNTS), max_size=64).map(tuple),
     credential=st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=3).map(tuple),
+    normal=st.lists(TEXTS, max_size=NORMAL_MAX).map(tuple),
+    silenced_by=st.none() | st.builds(Silencer, SIGNAL_SETS, SCORES, TEXTS),
+    owner_carries_on=st.none() | st.builds(OwnerTraffic, COUNTS, SCORES, COUNTS, TEXTS),
+    action_reason=st.text(max_size=9),
 )
 
 

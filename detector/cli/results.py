@@ -67,7 +67,7 @@ def explain(
     from_dir: _FromDir = None,
     output: OutputFormat = Output.TABLE,
 ) -> None:
-    """Show why an alert was raised: its evidence, usual beside now."""
+    """Show why an alert was raised, what stayed normal and what would have silenced it."""
     record = _find(alert_id, config, from_dir)
     if output is Output.JSON:
         print_json(record)
@@ -83,6 +83,11 @@ def explain(
         for r in record["reasons"]
     ]
     print_table("evidence", ("signal", "nats", "now", "usual", "what"), rows)
+    if record.get("normal"):
+        print_table("what stayed normal", ("as of the alert",), [(n,) for n in record["normal"]])
+    known = [(r["framework"], r["id"], r["name"]) for r in record.get("references") or ()]
+    if known:
+        print_table("where to read on", ("catalogue", "id", "name"), known)
     curve = [(when(t), number(s), f"{n:,}", f"{b:,}") for t, s, n, b in record["curve"]]
     print_table("how the score rose", ("time", "score", "requests leaked", "bytes leaked"), curve)
 

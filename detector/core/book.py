@@ -10,15 +10,15 @@ from detector.core.episodes import (
     CHANNELS,
     CURVE_POINTS_MAX,
     THROTTLE,
-    Actor,
     Candidate,
     Episode,
     Reason,
     alert_id,
 )
 from detector.core.events import KeyName
-from detector.core.explain import action_of, actor_of, reasons_of, severity_of
+from detector.core.explain import actor_of, advised, grounds_of, reasons_of, severity_of
 from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
+from detector.core.normal import normal_of, owner_of
 from detector.core.sentences import Texts
 
 CurvePoint = tuple[int, float, int, int]
@@ -45,8 +45,17 @@ class EpisodeBook:
         """Opens or raises the episode of an OPEN or PEAK row; the candidate is as of it."""
         at = (int(row["slot"]), int(row["channel"]))
         before = self.open.get(at)
-        reasons, actor = reasons_of(row, texts, weights), actor_of(row, texts)
-        episode = _episode(row, who, reasons, actor, before)
+        bare = _episode(row, who, before)
+        episode = advised(
+            replace(
+                bare,
+                reasons=reasons_of(row, texts, weights),
+                actor=actor_of(row, texts),
+                normal=normal_of(row, texts),
+                owner_carries_on=owner_of(row),
+                grounds=grounds_of(row, weights),
+            )
+        )
         self.open[at] = episode
         return Candidate(
             ts_us=int(row["ts_us"]),
@@ -98,6 +107,7 @@ class EpisodeBook:
             curve=((ts_us, HARD_SCORE_NATS, *leak),),
             credential=who.name.credential,
         )
+        episode = advised(episode)
         self.hard[episode.alert_id] = episode
         return Candidate(ts_us, ordinal, hard=True, over_threshold=True, episode=episode)
 
@@ -149,13 +159,7 @@ def _decided(episode: Episode, alert: Episode) -> Episode:
     if episode.is_hard:
         return decided
     severity = severity_of(episode.score, alert.threshold)
-    channel = CHANNELS.index(episode.channel)
-    return replace(
-        decided,
-        threshold=alert.threshold,
-        severity=severity,
-        action=action_of(channel, severity, episode.reasons, episode.actor),
-    )
+    return advised(replace(decided, threshold=alert.threshold, severity=severity))
 
 
 def _end(episode: Episode) -> int:
@@ -163,13 +167,8 @@ def _end(episode: Episode) -> int:
     return episode.closed_us
 
 
-def _episode(
-    row: Any,
-    who: Subject,
-    reasons: tuple[Reason, ...],
-    actor: Actor | None,
-    before: Episode | None,
-) -> Episode:
+def _episode(row: Any, who: Subject, before: Episode | None) -> Episode:
+    """Times, scores and counts as of a row; its explanation is yet to come."""
     channel, ts_us, score = int(row["channel"]), int(row["ts_us"]), float(row["score"])
     threshold = float(row["threshold"])
     if before is not None and before.alerted_us is not None:
@@ -197,11 +196,11 @@ def _episode(
         score=peak,
         threshold=round(threshold, 3),
         return_period_days=before.return_period_days if before else None,
-        reasons=reasons,
-        actor=actor,
+        reasons=(),
+        actor=None,
         requests_leaked=point[2],
         bytes_leaked=point[3],
-        action=action_of(channel, severity, reasons, actor),
+        action="none",
         simulated=True,
         curve=curve,
         credential=who.name.credential,

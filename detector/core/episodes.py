@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Literal
 
+from detector.core.references import references_of
 from models.families import FAMILIES
 
 # Throttle is no accusation: its episodes propose a reversible limit, under a budget of their own.
@@ -24,6 +25,7 @@ SIGNALS = (*FAMILIES, *HARD_FACTS, *COMMON_CAUSES)
 ACTIONS = ("none", "notify", "throttle", "block_actor", "suspend", "revoke")
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 CURVE_POINTS_MAX = 64
+NORMAL_MAX = 5  # sentences about what stayed normal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -64,6 +66,46 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerTraffic:
+    """What the key's established sources did since the actor came.
+
+    ``turns``: how often actor and another network of the key took turns within minutes.
+    """
+
+    requests: int
+    expected: float
+    turns: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Silencer:
+    """The smallest set of signals without which the score stays below the threshold.
+
+    ``score`` is what is left without them, nats; ``text`` says so, and which accepted value
+    would have done the same.
+    """
+
+    signals: tuple[str, ...]
+    score: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What an explanation is derived from; kept with the episode, not published.
+
+    ``shares``: weighted nats by family, which may be negative; empty where there is no score.
+    ``expected``: ``(network or client, score)`` if that of the actor were accepted as the key's.
+    ``is_separable``: the actor comes from a network of its own, which a block can name.
+    """
+
+    shares: tuple[float, ...] = ()
+    expected: tuple[tuple[str, float], ...] = ()
+    is_separable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Episode:
     """A (key, channel) under suspicion, as of one event."""
 
@@ -90,6 +132,11 @@ class Episode:
     simulated: bool
     curve: tuple[tuple[int, float, int, int], ...]
     credential: tuple[tuple[str, str], ...] = ()
+    normal: tuple[str, ...] = ()
+    silenced_by: Silencer | None = None
+    owner_carries_on: OwnerTraffic | None = None
+    action_reason: str = ""
+    grounds: Grounds = Grounds()
 
     @property
     def is_hard(self) -> bool:
@@ -138,6 +185,31 @@ class Episode:
             "simulated": self.simulated,
             "credential": dict(self.credential),
             "curve": [[rfc3339(t), s, r, b] for t, s, r, b in self.curve],
+            **self._explanation(),
+        }
+
+    def _explanation(self) -> dict[str, Any]:
+        silencer, owner = self.silenced_by, self.owner_carries_on
+        references = references_of(r.signal for r in self.reasons)
+        return {
+            "normal": list(self.normal),
+            "silenced_by": silencer
+            and {
+                "signals": list(silencer.signals),
+                "score": silencer.score,
+                "text": silencer.text,
+            },
+            "owner_carries_on": owner
+            and {
+                "requests": owner.requests,
+                "expected": owner.expected,
+                "turns": owner.turns,
+                "text": owner.text,
+            },
+            "references": [
+                {"framework": r.framework, "id": r.id, "name": r.name} for r in references
+            ],
+            "action_reason": self.action_reason,
         }
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from detector.core.episodes import CHANNELS, Actor, Reason
+from detector.core.actions import advice_of
+from detector.core.episodes import STOLEN, Actor, Episode, Grounds, Reason
 from detector.core.sentences import DESCRIBE, Texts
-from models import fusion
+from detector.core.silence import expected_scores, silencer_of
+from models import fusion, novelty
 from models.families import FAMILIES
 
 REASONS_MAX = 5
 REASON_NATS_MIN = 0.3
+SEPARABLE_NATS = 1.0  # a network at least this surprising is none of the key's own
+POOL_MIN = 3  # new networks in a cell: a pool of proxies, of which no single one can be blocked
 
 
 def actor_of(row: Any, texts: Texts) -> Actor | None:
@@ -62,17 +67,19 @@ def severity_of(score: float, threshold: float) -> str:
     return "info"
 
 
-def action_of(channel: int, severity: str, reasons: tuple[Reason, ...], actor: Actor | None) -> str:
-    """The cheapest action that would stop it; a proposal, never an order."""
-    if CHANNELS[channel] == "throttle":
-        return "throttle"
-    if severity in ("info", "low"):
-        return "none"
-    if CHANNELS[channel] == "stolen":
-        if severity == "medium" and actor is not None:
-            return "block_actor"
-        return "revoke" if severity in ("high", "critical") else "notify"
-    top = reasons[0].signal if reasons else ""
-    if top in ("volume", "actor_volume", "enumeration"):
-        return "throttle"
-    return "suspend" if severity in ("high", "critical") else "notify"
+def grounds_of(row: Any, weights: tuple[float, ...]) -> Grounds:
+    """What silencer and action follow from."""
+    z = [float(v) for v in row["z"]]
+    shares = tuple(w * min(v, cap) for w, v, cap in zip(weights, z, fusion.CAPS, strict=True))
+    if not row["actor"] or row["channel"] != STOLEN:
+        return Grounds(shares)
+    is_alone = int(row["fresh"][novelty.NETWORK]) < POOL_MIN
+    is_separable = z[fusion.F_NETWORK] >= SEPARABLE_NATS and is_alone
+    return Grounds(shares, expected_scores(row, weights), is_separable)
+
+
+def advised(episode: Episode) -> Episode:
+    """With the action and the silencer that its score, threshold, severity and reasons call for."""
+    action, why = advice_of(episode)
+    silencer = silencer_of(episode)
+    return replace(episode, action=action, action_reason=why, silenced_by=silencer)

@@ -20,7 +20,7 @@ from math import log
 import msgspec
 
 from detector.core.episodes import CHANNELS, STOLEN, THROTTLE, Candidate, Episode, alerted
-from detector.core.explain import action_of, severity_of
+from detector.core.explain import advised, severity_of
 from detector.core.fleet_budgets import STRONG
 from detector.core.fleet_memory import (
     ALERTED,
@@ -249,11 +249,8 @@ class FleetStage:
             threshold=threshold,
             severity=severity,
             reasons=tuple(sorted(reasons, key=lambda r: -r.nats)),
-            action="throttle"
-            if c.throttle
-            else action_of(entry.channel, severity, reasons, e.actor),
         )
-        alert = alerted(decided, sight.now_us, self._return_period_days(c))
+        alert = alerted(advised(decided), sight.now_us, self._return_period_days(c))
         if c.throttle:
             memory.recommend(alert)
             return []

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import msgspec
 
-from detector.core.episodes import Actor, Candidate, Episode, Reason, alert_id, alerted
+from detector.core.episodes import Actor, Candidate, Episode, Grounds, Reason, alert_id, alerted
+from detector.core.explain import advised
 from detector.core.fleet_window import DAY_US, HOUR_US, Finding, Notice
 
 HARD_KEYS_MAX = 20
@@ -50,13 +51,15 @@ def as_episode(known: Finding, notice: Notice, c: Candidate, now_us: int) -> Epi
     actor = Actor(notice.network, "several", now_us, 0) if notice.network else None
     if actor is not None and e.actor is not None and e.actor.network == notice.network:
         actor = replace(e.actor, client="several")
-    return replace(
-        _about_many(e, alert_id("*", f"{channel}/{known.about}", now_us // DAY_US, 0), now_us),
-        channel=channel,
-        severity=notice.severity,
-        reasons=(reason,),
-        actor=actor,
-        action="block_actor" if notice.signal == "campaign" else "notify",
+    its_id = alert_id("*", f"{channel}/{known.about}", now_us // DAY_US, 0)
+    return advised(
+        replace(
+            _about_many(e, its_id, now_us),
+            channel=channel,
+            severity=notice.severity,
+            reasons=(reason,),
+            actor=actor,
+        )
     )
 
 
@@ -71,11 +74,12 @@ def _registry_notice(c: Candidate, n_keys: int) -> Episode:
     }
     text = f"{n_keys} keys {what.get(fact, fact)} within an hour: check the registry"
     day_us = c.ts_us // DAY_US * DAY_US
-    return replace(
-        _about_many(c.episode, alert_id("*", f"abused/{fact}", day_us, 0), c.ts_us),
-        severity="medium",
-        reasons=(Reason(fact, c.episode.score, n_keys, 0.0, text),),
-        action="notify",
+    return advised(
+        replace(
+            _about_many(c.episode, alert_id("*", f"abused/{fact}", day_us, 0), c.ts_us),
+            severity="medium",
+            reasons=(Reason(fact, c.episode.score, n_keys, 0.0, text),),
+        )
     )
 
 
@@ -95,4 +99,7 @@ def _about_many(e: Episode, its_id: str, now_us: int) -> Episode:
         bytes_leaked=0,
         curve=((now_us, e.score, 0, 0),),
         credential=(),
+        normal=(),
+        owner_carries_on=None,
+        grounds=Grounds(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from detector.core.kernel_actors import actor_usual, expected_by, usual_areas, usual_routes
+from detector.core.kernel_normal import fill_normal
 from detector.core.kernel_sources import entry_nats
 from models import actor as actors_
 from models import (
@@ -140,6 +141,7 @@ def fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> None
     row.missed, row.missed_of, row.missed_usual = m.cell_missed, m.cell_trials, misses.usual(m)
     row.slow_ramp = w.ramp > w.cusum
     row.actor = actor_place >= 0
+    fill_normal(s, row, slot, actor_place)
     if actor_place >= 0:
         _fill_actor(s, row, slot, s.actors[actor_place])
 

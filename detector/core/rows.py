@@ -80,6 +80,15 @@ ROW = np.dtype(
         ("missed_usual", "f4"),
         ("tries", "u4"),
         ("tries_cell", "u4"),
+        # what stayed normal, and the data to say so
+        ("age_cells", "i4"),  # of the key
+        ("routed", "f4"),  # its decayed requests with a route; 0 past the cap of routes
+        ("answered", "u4"),  # requests in the open cell
+        ("refused", "u4"),  # of these, answered 4xx
+        ("status", "i2"),  # of this event; 0 = the log does not say
+        ("source", "u8"),  # the actor's network, or that of the latest event
+        ("network_age", "i4"),  # cells since the key first had it; -1 = not known
+        ("client_age", "i4"),  # the same for the actor's client
     ],
     align=True,
 )

@@ -224,6 +224,7 @@ class Shard:
             route = batch.names.routes.get(int(batch.route[int(row["event"])]), "a route")
             fact = int(row["fact"])
             return self._book.add_hard(row, who, violations.NAMES[fact], sentence(fact, route))
+        row["status"] = batch.status[int(row["event"])]
         self._next_close_us = 0
         weights = self.settings.channels[channel].weights_at(float(row["known"]))
         return self._book.apply(row, who, self._texts, weights)

@@ -10,10 +10,23 @@ from rich.text import Text
 
 from detector.core.errors import DeliveryError
 from detector.safe_text import safe
-from detector.sinks.wording import advice, headline, number, rarity, signal_name, size, when
+from detector.sinks.wording import (
+    EXPLANATION_MAX,
+    NORMAL_SHOWN,
+    REASONS_SHOWN,
+    advice,
+    headline,
+    number,
+    owner_traffic,
+    rarity,
+    references,
+    signal_name,
+    silenced_by,
+    size,
+    when,
+)
 
 _STYLES = {"critical": "bold white on red", "high": "bold red", "medium": "bold yellow"}
-_REASONS_MAX = 5
 
 
 class TerminalSink:
@@ -57,17 +70,42 @@ def render(alert: dict[str, Any]) -> Text:
     text.append(f"  {safe(alert['key'])}", style="bold")
     text.append(f"  owner {safe(alert['owner'])}\n" if alert.get("owner") else "\n")
     score = f"score {alert['score']:.1f} (alerts from {alert['threshold']:.1f})"
-    leaked = f"{alert['requests_leaked']:,} requests, {size(alert['bytes_leaked'])} leaked"
+    n = alert["requests_leaked"]
+    leaked = f"{n:,} request{'' if n == 1 else 's'}, {size(alert['bytes_leaked'])} leaked"
     text.append(f"   {when(alert['alerted_at'])}  {score}, {rarity(alert)}; {leaked}\n")
-    for reason in alert["reasons"][:_REASONS_MAX]:
+    for reason in alert["reasons"][:REASONS_SHOWN]:
         usual = f"now {number(reason['observed'])}, usually {number(reason['expected'])}"
         text.append(f"   - {signal_name(safe(reason['signal']))}: ", style="cyan")
         text.append(f"{safe(reason['text'])} ({usual})\n")
+    _add_normal(text, alert)
+    _add_source(text, alert)
+    _add_silencer(text, alert)
+    simulated = " (revocation is simulated)" if alert.get("simulated") else ""
+    why = alert.get("action_reason")
+    text.append(f"   -> {advice(alert)}", style="green")
+    text.append(f"{f' {safe(why, EXPLANATION_MAX)}' if why else ''}{simulated}")
+    known = references(alert)
+    text.append(f"  [{safe(alert['alert_id'])}]{f'  {safe(known)}' if known else ''}", style="dim")
+    return text
+
+
+def _add_normal(text: Text, alert: dict[str, Any]) -> None:
+    for sentence in (alert.get("normal") or ())[:NORMAL_SHOWN]:
+        text.append("   = normal, ", style="green")
+        text.append(f"{safe(sentence)}\n")
+
+
+def _add_source(text: Text, alert: dict[str, Any]) -> None:
     actor = alert.get("actor")
     if actor:
         text.append(f"   source {safe(actor['network'])} with {safe(actor['client'])}, ")
         text.append(f"{actor['requests']:,} requests since {when(actor['first_seen'])}\n")
-    simulated = " (revocation is simulated)" if alert.get("simulated") else ""
-    text.append(f"   -> {advice(alert)}{simulated}", style="green")
-    text.append(f"  [{safe(alert['alert_id'])}]", style="dim")
-    return text
+    owner = owner_traffic(alert)
+    if owner:
+        text.append(f"   owner: {safe(owner)}\n")
+
+
+def _add_silencer(text: Text, alert: dict[str, Any]) -> None:
+    silencer = silenced_by(alert)
+    if silencer:
+        text.append(f"   what if: {safe(silencer, EXPLANATION_MAX)}\n")

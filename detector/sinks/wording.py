@@ -13,10 +13,12 @@ ADVICE = {
     "none": "No action needed; keep an eye on it.",
     "notify": "Ask the key's owner whether they know this traffic.",
     "throttle": "Limit the key's request rate until its owner has answered.",
-    "block_actor": "Block the suspected source for this key; the owner's own traffic can go on.",
+    "block_actor": "Block the suspected source for this key.",
     "suspend": "Suspend the key now and call its owner. This can be undone.",
     "revoke": "Revoke the key now, give its owner a new one, and look at what was read.",
 }
+REASONS_SHOWN = 3
+NORMAL_SHOWN, EXPLANATION_MAX = 3, 400  # sentences; characters of what would have silenced it
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -29,6 +31,28 @@ def headline(alert: dict[str, Any]) -> str:
 def advice(alert: dict[str, Any]) -> str:
     """The suggested action in plain words."""
     return ADVICE.get(alert["action"], ADVICE["notify"])
+
+
+def references(alert: dict[str, Any]) -> str:
+    """Identifiers of ATT&CK techniques and OWASP API risks.
+
+    >>> references({"references": [{"id": "T1119"}, {"id": "API1:2023"}]})
+    'T1119, API1:2023'
+    """
+    return ", ".join(str(r["id"]) for r in alert.get("references") or ())
+
+
+def owner_traffic(alert: dict[str, Any]) -> str:
+    """What the key's own sources do meanwhile; empty where it is not known or already a reason."""
+    owner = alert.get("owner_carries_on")
+    is_reason = any(r["signal"] == "additive" for r in alert["reasons"][:REASONS_SHOWN])
+    return "" if owner is None or is_reason else str(owner["text"])
+
+
+def silenced_by(alert: dict[str, Any]) -> str:
+    """What would have kept the alert from being raised; empty where nothing is known."""
+    silencer = alert.get("silenced_by")
+    return "" if silencer is None else str(silencer["text"])
 
 
 def rarity(alert: dict[str, Any]) -> str:

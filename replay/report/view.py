@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import log2
 from typing import Any
 
-from detector.core.episodes import CHANNELS, SEVERITIES
+from detector.core.episodes import CHANNELS, NORMAL_MAX, SEVERITIES
+from detector.core.references import REFERENCES_MAX
 from detector.safe_text import safe
 from replay.labels import time_us
 from replay.report import plots, words
@@ -169,6 +170,14 @@ def _alert(alert: Record, final: Record) -> dict[str, Any]:
         "reasons": [_reason(r) for r in alert["reasons"]],
         "facts": facts,
         "action": words.ACTIONS.get(action, safe(action, 40)),
+        "why_action": safe(alert.get("action_reason") or "", 300),
+        "normal": [safe(n, 240) for n in list(alert.get("normal") or [])[:NORMAL_MAX]],
+        "owner_traffic": safe((alert.get("owner_carries_on") or {}).get("text") or "", 300),
+        "silenced_by": safe((alert.get("silenced_by") or {}).get("text") or "", 400),
+        "references": [
+            f"{safe(r['id'], 20)} {safe(r['name'], 80)}"
+            for r in list(alert.get("references") or [])[:REFERENCES_MAX]
+        ],
         "simulated": bool(alert.get("simulated")),
         "plot": plots.evidence(alert, final),
     }

@@ -12,7 +12,7 @@ ACTIONS = {
     "none": "Nothing to do; keep an eye on it",
     "notify": "Ask the owner whether they know this traffic",
     "throttle": "Limit the key's rate until the owner has answered",
-    "block_actor": "Block the suspected source for this key; the owner can go on",
+    "block_actor": "Block the suspected source for this key",
     "suspend": "Suspend the key and call its owner; this can be undone",
     "revoke": "Revoke the key, issue a new one, look at what was read",
 }
@@ -133,7 +133,9 @@ def story(alert: Mapping[str, Any], final: Mapping[str, Any]) -> list[str]:
             f"{plural(actor['requests'], 'request')} by then."
         )
     else:
-        lines.append("It comes from sources the key has always used: nobody to block alone.")
+        lines.append(
+            "No new source stands apart from the key's own: there is nobody to block alone."
+        )
     before, after = alert["requests_leaked"], final["requests_leaked"]
     leak = f"{plural(before, 'suspicious request')} ({size(alert['bytes_leaked'])}) got through"
     more = f"; by the end of the episode it was {number(after)}" if after > before else ""

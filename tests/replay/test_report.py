@@ -70,6 +70,11 @@ def episode(number=1, text="key_1", alerted=True, **changed):
             ["2026-03-16T10:10:00Z", 9.5, 31, 54321],
             ["2026-03-16T10:20:00Z", 12.5, 60, 99999],
         ],
+        "normal": [f"normal: {text}"],
+        "silenced_by": {"signals": ["new_network"], "score": 1.0, "text": f"Without: {text}"},
+        "owner_carries_on": {"requests": 4, "expected": 3.0, "turns": 0, "text": f"own: {text}"},
+        "references": [{"framework": "MITRE ATT&CK", "id": "T1119", "name": text}],
+        "action_reason": f"because {text}",
     }
     return record | changed
 
@@ -169,6 +174,11 @@ def test_says_what_happened():
         "by the end of the episode it was 31",
         "about once in 30 days on this fleet",
         "Revoke the key",
+        "because key_1",
+        "Stayed normal normal: key_1",
+        "The owner meanwhile own: key_1",
+        "What would have silenced it Without: key_1",
+        "Read on: T1119 key_1",
         "Simulated, nothing was sent",
         "980",
         "not json",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from threading import Event, Lock
 from typing import Any
 
-from detector.core.episodes import Actor, Episode, Reason
+from detector.core.episodes import Actor, Episode, OwnerTraffic, Reason, Silencer
 from detector.core.errors import DeliveryError
 
 BASE_US = 1_790_000_000_000_000
@@ -42,6 +42,12 @@ EPISODE = Episode(
     simulated=True,
     curve=((BASE_US, 42.125, 310, 5_240_000),),
     credential=(("id", "0b3f1d0e"), ("consumer", "acme")),
+    normal=("errors: none of 1,240 requests in this 15 min was answered 4xx",),
+    silenced_by=Silencer(
+        ("new_network", "new_client"), 9.6, "Without the new network it would score 9.6."
+    ),
+    owner_carries_on=OwnerTraffic(40, 38.0, 6, "the key's own sources carry on: 40 requests"),
+    action_reason="The owner is at work beside it.",
 )
 
 

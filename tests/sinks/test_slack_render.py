@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.episodes import ACTIONS, CHANNELS, SEVERITIES, Actor, Reason
+from detector.core.episodes import (
+    ACTIONS,
+    CHANNELS,
+    SEVERITIES,
+    Actor,
+    OwnerTraffic,
+    Reason,
+    Silencer,
+)
 from detector.safe_text import is_unsafe
 from detector.sinks.slack.render import HEADER_MAX, SECTION_MAX, TOTAL_MAX, inert, render
 from tests.sinks.sample import make_alert
@@ -55,6 +63,10 @@ def hostile_alert(text: str) -> dict[str, Any]:
         reasons=tuple(Reason("new_network", 9.0, 2.0, 0.5, text) for _ in range(5)),
         actor=Actor(text, text, 1, 2),
         credential=((text, text),),
+        normal=(text,) * 5,
+        silenced_by=Silencer(("new_network",), 1.0, text),
+        owner_carries_on=OwnerTraffic(1, 1.0, 1, text),
+        action_reason=text,
     )
 
 
@@ -126,7 +138,7 @@ def test_a_line_break_in_a_log_cannot_forge_a_line_of_the_message():
 
 
 def test_the_message_says_what_a_tired_engineer_needs():
-    """Key, owner, channel, severity, usual beside now, leak, rarity, action, id, times."""
+    """Key, owner, severity, usual beside now, what is normal, leak, rarity, action, id, times."""
     message = render(make_alert())
     text = "\n".join(t["text"] for t in texts_of(message["blocks"]))
     for part in (
@@ -136,8 +148,12 @@ def test_the_message_says_what_a_tired_engineer_needs():
         "How rare\nabout once in 90 days on this fleet",
         "Requests leaked\n310",
         "Data leaked\n5.2 MB",
-        "- new network: now 310, usually 0.25",
-        "310 requests from 203.0.113.0/24, never seen",
+        "- new network: 310 requests from 203.0.113.0/24, never seen (now 310, usually 0.25)",
+        "Stayed normal\n- errors: none of 1,240 requests",
+        "- the key's own sources carry on: 40 requests",
+        "What would have silenced it\n- Without the new network it would score 9.6.",
+        "- The owner is at work beside it.",
+        "T1550.001, T1078.004, API2:2023",
         "203.0.113.0/24 with curl 8",
         "Suspend the key now and call its owner",
         "alert 00000000000000000000",
@@ -162,6 +178,23 @@ def test_every_kind_of_alert_renders(severity, channel, action):
             )
         )
     )
+
+
+def test_an_alert_of_before_has_no_explanation_and_renders():
+    """A journal may hold alerts without the newer fields."""
+    alert = make_alert()
+    for field in ("normal", "silenced_by", "owner_carries_on", "references", "action_reason"):
+        del alert[field]
+    check(render(alert))
+
+
+def test_the_message_fits_a_phone():
+    """Three reasons and three sentences on what is normal at most, some 25 lines in all."""
+    message = render(make_alert(normal=tuple(f"sentence {i}" for i in range(5))))
+    lines = [x for t in texts_of(message["blocks"]) for x in t["text"].splitlines()]
+    assert "- sentence 2" in lines
+    assert "- sentence 3" not in lines
+    assert len(lines) <= 36
 
 
 def test_a_log_text_that_is_only_invisible_leaves_a_readable_message():

@@ -8,7 +8,15 @@ import re
 import pytest
 from rich.console import Console
 
-from detector.core.episodes import ACTIONS, CHANNELS, SEVERITIES, Actor, Reason
+from detector.core.episodes import (
+    ACTIONS,
+    CHANNELS,
+    SEVERITIES,
+    Actor,
+    OwnerTraffic,
+    Reason,
+    Silencer,
+)
 from detector.core.errors import DeliveryError
 from detector.sinks.terminal import TerminalSink
 from tests.sinks.sample import make_alert
@@ -33,7 +41,12 @@ def test_an_alert_names_key_reasons_source_and_what_to_do():
         "310 requests, 5.2 MB leaked",
         "new network",
         "now 310, usually 0.25",
+        "= normal, errors: none of 1,240 requests",
         "203.0.113.0/24 with curl 8",
+        "owner: the key's own sources carry on: 40 requests",
+        "what if: Without the new network it would score 9.6.",
+        "The owner is at work beside it.",
+        "T1550.001, T1078.004, API2:2023",
         "Suspend the key now",
         "revocation is simulated",
     ):
@@ -48,6 +61,10 @@ def test_log_text_cannot_steer_the_terminal(hostile):
         owner=hostile,
         reasons=(Reason("new_network", 1.0, 2.0, 3.0, hostile),),
         actor=Actor(hostile, hostile, 1, 2),
+        normal=(hostile,),
+        silenced_by=Silencer(("new_network",), 1.0, hostile),
+        owner_carries_on=OwnerTraffic(1, 1.0, 1, hostile),
+        action_reason=hostile,
     )
     coloured = shown(alert, force_terminal=True, color_system="standard")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
@@ -98,3 +115,12 @@ def test_a_recommendation_to_limit_a_rate_accuses_nobody():
     text = shown(make_alert(channel="throttle", severity="low", action="throttle"))
     assert "LOW: API key is used much more than usual" in text
     assert "Limit the key's request rate" in text
+
+
+def test_the_owners_traffic_is_said_once():
+    """Where it is a reason already, the line about the owner is left out."""
+    text = "the key's own sources carry on beside it: 40 requests since it came, 38 expected"
+    reasons = (Reason("additive", 2.0, 40.0, 38.0, text),)
+    owner = OwnerTraffic(40, 38.0, 0, text)
+    said = shown(make_alert(reasons=reasons, owner_carries_on=owner))
+    assert said.count("38 expected") == 1

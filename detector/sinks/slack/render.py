@@ -10,10 +10,23 @@ from __future__ import annotations
 from typing import Any
 
 from detector.safe_text import LENGTH_MAX, stripped
-from detector.sinks.wording import advice, headline, number, rarity, signal_name, size, when
+from detector.sinks.wording import (
+    EXPLANATION_MAX,
+    NORMAL_SHOWN,
+    REASONS_SHOWN,
+    advice,
+    headline,
+    number,
+    owner_traffic,
+    rarity,
+    references,
+    signal_name,
+    silenced_by,
+    size,
+    when,
+)
 
 HEADER_MAX, SECTION_MAX, TOTAL_MAX = 150, 3000, 8000
-REASONS_MAX = 3
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -42,10 +55,11 @@ def render(alert: dict[str, Any]) -> dict[str, Any]:
     blocks = [
         {"type": "header", "text": _plain(f"{headline(alert)} - {inert(alert['key'], 80)}")},
         {"type": "section", "fields": _fields(alert)},
-        _section("Usual beside now", _usual_beside_now(alert)),
-        _section("Why", [inert(r["text"]) for r in alert["reasons"][:REASONS_MAX]]),
+        _section("Why", [_reason(r) for r in alert["reasons"][:REASONS_SHOWN]]),
+        _section("Stayed normal", [inert(n) for n in (alert.get("normal") or ())[:NORMAL_SHOWN]]),
         _section("Suspected source", _actor(alert)),
-        _section("What to do", [advice(alert)]),
+        _section("What would have silenced it", _long(silenced_by(alert))),
+        _section("What to do", [advice(alert), *_long(alert.get("action_reason"))]),
         {"type": "context", "elements": [_plain(_times(alert))]},
     ]
     return {"text": _notification(alert), "blocks": [b for b in blocks if b is not None]}
@@ -70,26 +84,30 @@ def _fields(alert: dict[str, Any]) -> list[dict[str, Any]]:
     return [_plain(f"{label}\n{value}") for label, value in pairs]
 
 
-def _usual_beside_now(alert: dict[str, Any]) -> list[str]:
-    return [
-        f"{signal_name(inert(r['signal']))}: now {number(r['observed'])},"
-        f" usually {number(r['expected'])}"
-        for r in alert["reasons"][:REASONS_MAX]
-    ]
+def _reason(reason: dict[str, Any]) -> str:
+    usual = f"now {number(reason['observed'])}, usually {number(reason['expected'])}"
+    return f"{signal_name(inert(reason['signal']))}: {inert(reason['text'])} ({usual})"
+
+
+def _long(text: object) -> list[str]:
+    return [inert(text, EXPLANATION_MAX)] if text else []
 
 
 def _actor(alert: dict[str, Any]) -> list[str]:
-    actor = alert.get("actor")
+    actor, owner = alert.get("actor"), owner_traffic(alert)
     if not actor:
         return []
-    return [
+    lines = [
         f"{inert(actor['network'])} with {inert(actor['client'])}",
         f"{actor['requests']:,} requests since {when(inert(actor['first_seen']))}",
     ]
+    return [*lines, inert(owner)] if owner else lines
 
 
 def _times(alert: dict[str, Any]) -> str:
     mode = "  |  revocation is simulated" if alert.get("simulated") else ""
+    known = references(alert)
+    mode += f"  |  {inert(known)}" if known else ""
     return (
         f"alert {inert(alert['alert_id'])}  |  first suspicious"
         f" {when(alert['first_suspicious_at'])}  |  alerted {when(alert['alerted_at'])}{mode}"
