@@ -240,9 +240,10 @@ def test_references_are_the_mapping():
 def test_weights_and_caps_are_the_shipped_ones():
     """DETECTION.md's table of signals shows what models/fusion.py has."""
     rows = {c[0].strip("`"): c for c in rows_of(section(text_of(DOCS / "DETECTION.md"), "The sig"))}
-    for family, cap, *weights in zip(fusion.FAMILIES, fusion.CAPS, *fusion.WEIGHTS, strict=True):
-        said = [float(cell) for cell in rows[family][2:6]]
-        assert said == [cap, *weights], family
+    for family, (cap, settled, young) in fusion.TABLE.items():
+        shown = [[float(w) for w in re.findall(r"[0-9.]+", c)] for c in rows[family][2:6]]
+        both = [[w, y] if w or y else [0.0] for w, y in zip(settled, young, strict=True)]
+        assert shown == [[cap], *both], family
 
 
 def test_thresholds_and_limits_are_the_shipped_ones():

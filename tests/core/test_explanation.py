@@ -110,8 +110,8 @@ def test_without_the_named_signals_the_score_is_below_the_threshold(z, channel, 
     """By the fold's own formula, for any evidence and any threshold that it reaches."""
     weights = fusion.WEIGHTS[channel]
     row = row_of(z, channel)
-    vector, w = np.array(row["z"], np.float64), np.array(weights)
-    score = float(fusion.fuse(vector, w))
+    vector, w = np.array(row["z"], np.float64), np.array([*weights, *weights])
+    score = float(fusion.fuse(vector, w, 1.0))
     threshold = round(share * score, 3)
     assume(MARGIN_NATS < threshold <= score)
     silencer = silencer_of(episode_of(row, weights, threshold, score))
@@ -119,7 +119,7 @@ def test_without_the_named_signals_the_score_is_below_the_threshold(z, channel, 
     for signal in silencer.signals:
         assert vector[FAMILIES.index(signal)] > 0
         vector[FAMILIES.index(signal)] = 0.0
-    left = float(fusion.fuse(vector, w))
+    left = float(fusion.fuse(vector, w, 1.0))
     assert left < threshold
     assert silencer.score == pytest.approx(left, abs=0.002)
 
@@ -165,7 +165,7 @@ def test_an_expected_network_of_a_known_client_leaves_no_actor():
     z = np.zeros(fusion.N_FAMILIES)
     z[[fusion.F_NETWORK, fusion.F_MIX, fusion.F_ACTOR_VOLUME]] = 9.0, 14.0, 12.0
     row, weights = row_of(z), fusion.WEIGHTS[STOLEN]
-    score = float(fusion.fuse(z, np.array(weights)))
+    score = float(fusion.fuse(z, np.array([*weights, *weights]), 1.0))
     episode = episode_of(row, weights, score - 1.0, score)
     assert episode.grounds.expected == (("network", 0.0),)
     silencer = silencer_of(episode)
@@ -177,7 +177,7 @@ def test_an_expected_value_that_is_not_enough_is_not_named_alone():
     """From an expected network a new client is still an actor: where one will not do, both are."""
     z = np.full(fusion.N_FAMILIES, 9.0)
     row, weights = row_of(z), fusion.WEIGHTS[STOLEN]
-    score = float(fusion.fuse(z, np.array(weights)))
+    score = float(fusion.fuse(z, np.array([*weights, *weights]), 1.0))
     silencer = silencer_of(episode_of(row, weights, 8.0, score))
     assert silencer is not None
     assert f"{NETWORK} and client curl/8 were both expected" in silencer.text
