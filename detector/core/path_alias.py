@@ -82,13 +82,13 @@ class PathAliases:
 
 
 @kernel
-def find_alias(table: Any, route: int) -> int:
+def find_alias(table: Any, route: Any) -> Any:
     """Place of a route's alias, -1 if it has none."""
     mask = np.uint64(len(table) - 1)
     at = np.uint64(route) & mask
     while table[at].tag != 0:
         if table[at].tag == route:
-            return int(at)
+            return np.int64(at)
         at = (at + np.uint64(1)) & mask
     return -1
 
