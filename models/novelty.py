@@ -34,6 +34,7 @@ SIZE = (1.5, 1.5, 2.0, 1.5, 1.5)  # prior mean length of a burst of new values, 
 SIZE_WEIGHT = 2.0
 FOUNDING_MAX = 64.0  # new values that the founding cell teaches at most
 OFFSET = 1.0  # nats a cell's first surprise is worth less: chance alone gives one nat
+FIELD_CELLS = 8.0  # cells after which half of what is new in a field that appeared late counts
 ACCUMULATED_MAX = (14.0, 10.0, 16.0, 16.0, 14.0)
 
 NOVELTY = np.dtype(
@@ -51,6 +52,7 @@ NOVELTY = np.dtype(
         ),  # the part of it before the kind's first value: a field may appear
         ("present", "u1", (KINDS,)),  # the kind had a value in a committed cell
         ("seen", "u1", (KINDS,)),  # or in the open one
+        ("gone", "u1", (KINDS,)),  # the open cell says nothing about the kind: its field is broken
     ],
     align=True,
 )
@@ -107,6 +109,10 @@ def observe(n: Any, kind: int) -> float:
     if not n.present[kind]:
         return 0.0
     nats = surprise_of(n, kind, n.fresh[kind])
+    if (
+        n.absent[kind] > 0.0
+    ):  # the field is younger than the key: as much is known of it as of a key
+        nats *= (n.exposure - n.absent[kind]) / (n.exposure - n.absent[kind] + FIELD_CELLS)
     now = n.evidence[kind] + max(0.0, nats - OFFSET)
     n.now[kind] = min(now, ACCUMULATED_MAX[kind])
     return nats
@@ -131,7 +137,9 @@ def commit(n: Any, cells: int, held: bool) -> None:
     n.exposure = (n.exposure + 1.0) * keep + CALENDAR_SHARE * cells
     for kind in range(KINDS):
         n.present[kind] = n.present[kind] or n.seen[kind]
-        n.absent[kind] = n.absent[kind] * keep if n.present[kind] else n.exposure
+        lost = 1.0 + CALENDAR_SHARE * cells if n.gone[kind] else 0.0
+        absent = n.absent[kind] * keep + lost if n.present[kind] else n.exposure
+        n.absent[kind], n.gone[kind] = min(absent, n.exposure), 0
 
 
 class ChurnNovelty(AnomalyDetector):

@@ -74,7 +74,11 @@ class Engine:
         self.fleet.population = self.keys_by
 
     def fold(self, batch: EventBatch) -> None:
-        """Folds a batch; batches must follow each other in event time."""
+        """Folds a batch; batches follow each other in event time, but for late shipments.
+
+        A late event is treated as the service treats it: by its key's own time. What it raises
+        is decided at once.
+        """
         if not len(batch):
             return
         self.fleet.start(int(batch.ts_us[0]))
@@ -84,7 +88,7 @@ class Engine:
             owner = batch.key_lo % np.uint64(len(self.shards))
             for i, shard in enumerate(self.shards):
                 self.fleet.offer(shard.fold(batch.take(np.flatnonzero(owner == i))))
-        self.last_us = int(batch.ts_us[-1])
+        self.last_us = max(self.last_us, int(batch.ts_us.max()))
         for shard in self.shards:
             shard.advance(self.last_us)
         self._decide(self.last_us)

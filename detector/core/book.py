@@ -73,7 +73,9 @@ class EpisodeBook:
         final = as_of(episode, e)
         self.closed.append(replace(final, state="closed", closed_us=end_us))
 
-    def add_hard(self, row: Any, who: Subject, signal: str, what: str) -> Candidate:
+    def add_hard(
+        self, row: Any, who: Subject, signal: str, what: str, change: str = ""
+    ) -> Candidate:
         """A deterministic fact: an episode of its own, closed at once.
 
         It is kept when the fleet stage makes an alert of it; one that is collapsed into the
@@ -109,7 +111,7 @@ class EpisodeBook:
         )
         episode = advised(episode)
         self.hard[episode.alert_id] = episode
-        return Candidate(ts_us, ordinal, hard=True, over_threshold=True, episode=episode)
+        return Candidate(ts_us, ordinal, True, True, episode, change=change)
 
     def mark_alerted(self, alert: Episode) -> bool:
         """Writes the fleet's decision into its episode; False when it is not one of these."""

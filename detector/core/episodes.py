@@ -219,7 +219,9 @@ class Candidate:
 
     Ordered for the fleet stage by ``(ts_us, key, ordinal)``. ``hard`` marks a
     deterministic fact outside the statistical budget, ``throttle`` a recommendation to limit
-    the rate, which has a budget of its own.
+    the rate, which has a budget of its own. With ``change`` it is no suspicion but says that
+    the log may have changed for its key (``core.changes``); of a hard fact, that it would be
+    none before that change.
     """
 
     ts_us: int
@@ -228,6 +230,7 @@ class Candidate:
     over_threshold: bool
     episode: Episode
     throttle: bool = False
+    change: str = ""
 
     @property
     def order(self) -> tuple[int, str, int, str]:

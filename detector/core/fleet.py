@@ -22,6 +22,8 @@ import msgspec
 from detector.core.episodes import CHANNELS, STOLEN, THROTTLE, Candidate, Episode, alerted
 from detector.core.explain import advised, severity_of
 from detector.core.fleet_budgets import STRONG
+from detector.core.fleet_causes import HOLD_US
+from detector.core.fleet_log import FACT_WAIT_US
 from detector.core.fleet_memory import (
     ALERTED,
     CAPPED,
@@ -36,9 +38,8 @@ from detector.core.fleet_notices import HARD_KEYS_MAX, as_episode
 from detector.core.fleet_window import DAY_US, Finding, Sight, sight_of
 from detector.core.settings import ShardSettings
 
-__all__ = ["HARD_KEYS_MAX", "LOWEST", "FleetStage"]
+__all__ = ["HARD_KEYS_MAX", "HOLD_US", "LOWEST", "FleetStage"]
 
-HOLD_US = 60_000_000  # that long others may show the same before a candidate is an alert
 THROTTLES_PER_WEEK = 100.0
 FLEET_KEYS, FLEET_N, SLOPE_NATS = 2000.0, 5.0, 1.75
 SMALLEST, LARGEST = 0.78, 1.25  # times the shipped threshold
@@ -181,9 +182,13 @@ class FleetStage:
         memory = self._memory
         now_us = self._reach(c.ts_us)
         if c.hard:
-            fact = memory.hard.decide(c)
-            memory.notices += fact is not None and fact.key == "*"
-            return [] if fact is None else [fact]
+            return self._take_fact(c, now_us)
+        if c.change:
+            sight = self._sight(c, now_us)
+            told = self._tell(memory.causes.hear(c, now_us, memory.start_us), c, sight)
+            if c.change in memory.told:  # it goes on: no second notice after a week
+                memory.told[c.change] = now_us
+            return told
         entry = self._entry(c)
         if entry is None:
             return []
@@ -193,9 +198,23 @@ class FleetStage:
             memory.lower(alert_id, level)
         return self._tell(changed, c, sight) + self._judge(c, sight, entry)
 
+    def _take_fact(self, c: Candidate, now_us: int, *, is_due: bool = False) -> list[Episode]:
+        """A hard fact is an alert at once, unless it may be due to a change of the log."""
+        memory = self._memory
+        if c.change and memory.causes.log.was_noticed(c.change):
+            return []
+        if c.change and not is_due:
+            memory.held.setdefault(c.episode.alert_id, Held(now_us + FACT_WAIT_US, c))
+            return []
+        fact = memory.hard.decide(c)
+        memory.notices += fact is not None and fact.key == "*"
+        return [] if fact is None else [fact]
+
     def _take_held(self, due_us: int) -> list[Episode]:
-        alert_id = next(iter(self._memory.held))
-        c = self._memory.held.pop(alert_id).candidate
+        c = self._memory.take_due(due_us)
+        if c.hard:
+            return self._take_fact(c, self._reach(due_us), is_due=True)
+        alert_id = c.episode.alert_id
         entry, sight = self._memory.entries.get(alert_id), self._sight(c, self._reach(due_us))
         return [] if entry is None else self._judge(c, sight, entry, is_due=True)
 
@@ -203,7 +222,8 @@ class FleetStage:
         self, c: Candidate, sight: Sight, entry: Entry, *, is_due: bool = False
     ) -> list[Episode]:
         memory, causes = self._memory, self._memory.causes
-        known = causes.judge(sight, memory.start_us) if causes.concerns(sight) else Finding()
+        concerns = causes.concerns(sight) and "causes" not in self.settings.without
+        known = causes.judge(sight, memory.start_us) if concerns else Finding()
         level = sight.level + known.nats
         if not known.collapse:
             entry.level = max(entry.level, level)
@@ -216,9 +236,10 @@ class FleetStage:
             return self._tell(known, c, sight)
         if not over:
             return []
-        if not is_due and causes.may_be_one_of_many(sight):
+        wait_us = 0 if is_due else causes.wait_us(sight)
+        if wait_us:
             held = memory.held.get(c.episode.alert_id)
-            due_us = sight.now_us + HOLD_US if held is None else held.due_us
+            due_us = sight.now_us + wait_us if held is None else held.due_us
             memory.held[c.episode.alert_id] = Held(due_us, c)
             return []
         memory.held.pop(c.episode.alert_id, None)
@@ -234,9 +255,10 @@ class FleetStage:
         threshold = round(sight.bar + self._extra(c), 3)
         score = e.score + (known.nats if known.reason is not None else 0.0)
         is_strong = score >= STRONG * threshold
-        if not memory.budgets.has_room(
+        has_room = "cap" in self.settings.without or memory.budgets.has_room(
             entry.channel, sight.now_us, memory.start_us, is_strong=is_strong
-        ):
+        )
+        if not has_room:
             memory.settle(entry, CAPPED)
             return []
         memory.settle(entry, ALERTED)
@@ -284,7 +306,7 @@ class FleetStage:
     def _bar(self, channel: int, ts_us: int) -> float:
         """The controller's threshold, or the shipped one for this many keys and this N."""
         shipped, in_force = self._shipped(channel, ts_us), self._memory.budgets.threshold(channel)
-        if in_force is None:
+        if in_force is None or "budget" in self.settings.without:
             return shipped
         return in_force if channel == THROTTLE else max(in_force, self.lowest * shipped)
 

@@ -50,7 +50,7 @@ class Memory(msgspec.Struct):
     decided_us: int = -1
     budgets: Budgets = msgspec.field(default_factory=Budgets)
     entries: dict[str, Entry] = {}
-    held: dict[str, Held] = {}  # in order of their time
+    held: dict[str, Held] = {}  # in order of arrival
     spoke: dict[str, int] = {}  # key -> time of its latest alert
     told: dict[str, int] = {}  # what a notice was about -> its time
     causes: Causes = msgspec.field(default_factory=Causes)
@@ -63,7 +63,12 @@ class Memory(msgspec.Struct):
 
     def due_us(self) -> int:
         """When the first of the held candidates is to be decided."""
-        return next(iter(self.held.values())).due_us if self.held else NEVER_US
+        return min((h.due_us for h in self.held.values()), default=NEVER_US)
+
+    def take_due(self, due_us: int) -> Candidate:
+        """Removes the held candidate of that time; of several the first that came."""
+        alert_id = next(i for i, h in self.held.items() if h.due_us == due_us)
+        return self.held.pop(alert_id).candidate
 
     def settle(self, entry: Entry, fate: int) -> None:
         """Gives an episode another fate and keeps the counters right."""

@@ -53,6 +53,7 @@ class Sight(msgspec.Struct, frozen=True):
     nats: dict[str, float]
     network: str
     client: str
+    channel: str = "stolen"
 
     def share(self, *signals: str) -> float:
         """Nats that these signals carry."""
@@ -93,13 +94,19 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def sight_of(c: Candidate, now_us: int, level: float, bar: float) -> Sight:
-    """The view of a candidate. A key without an owner is an owner of its own."""
+    """The view of a candidate."""
     e, nats = c.episode, dict[str, float]()
     for reason in e.reasons:
         nats[reason.signal] = nats.get(reason.signal, 0.0) + reason.nats
-    owner = f"={e.owner}" if e.owner is not None else f"*{e.key}"
     network, client = (e.actor.network, e.actor.client) if e.actor is not None else ("", "")
-    return Sight(now_us, e.key, owner, c.throttle, e.alert_id, level, bar, nats, network, client)
+    who = (e.key, owner_of(c), c.throttle, e.alert_id)
+    return Sight(now_us, *who, level, bar, nats, network, client, e.channel)
+
+
+def owner_of(c: Candidate) -> str:
+    """A key without an owner is an owner of its own."""
+    e = c.episode
+    return f"={e.owner}" if e.owner is not None else f"*{e.key}"
 
 
 def put(entries: dict[str, T], name: str, value: T, size_max: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.core.kernel_fields import is_replaced
 from detector.core.kernel_sources import is_young
 from detector.core.network import distance_km
 from detector.core.tables import find_tag, mix64
@@ -87,7 +88,7 @@ def _open_cell(s: Any, slot: int, a: Any) -> None:
     v = s.volume[slot]
     beyond = actors_.excess_evidence(float(a.count), v.mean, v.size)
     a.excess = min(max(0.0, 0.98 * a.excess + beyond), actors_.VOLUME_MAX)
-    if key.hold_cell < key.cell:
+    if key.hold_cell < key.cell and not is_replaced(s, slot, novelty.NETWORK, a.network):
         key.actor_sum = 0.98 * key.actor_sum + a.count
         key.actor_weight = 0.98 * key.actor_weight + 1.0
     cells = key.cell - a.last_cell
@@ -224,7 +225,7 @@ def note_switch(s: Any, slot: int, actor_place: int, network: int, elapsed_us: i
         beside = find_tag(s.actors, key.rival)
         if beside >= 0:
             _take_turn(s, slot, s.actors[beside])
-    if near and key.hold_cell < key.cell:
+    if near and key.hold_cell < key.cell and not is_replaced(s, slot, novelty.NETWORK, network):
         key.pairs += 1.0
         key.switches += switched
     key.source = network

@@ -9,7 +9,9 @@ import numpy as np
 from detector.core.episodes import ABUSED, STOLEN, THROTTLE
 from detector.core.kernel_actors import SIZE_MAX
 from detector.core.kernel_evidence import fill_evidence, known_of
+from detector.core.kernel_fields import is_under_prefix
 from detector.core.rows import CLOSE, HARD, OPEN, PEAK
+from detector.core.settings import OFF_COLD, OFF_HOLD
 from models import fusion
 from models._jit import kernel
 from models.clock import CELLS_PER_DAY, DAY_US
@@ -125,7 +127,8 @@ def judge(
     _suspect(e, ts_us)
     if channel != STOLEN:  # the whole key is under suspicion, from the first sign on
         _count_leak(s, e, -1, served_bytes)
-    if channel != THROTTLE and score >= HOLD_SHARE * base:
+    holds = channel != THROTTLE and s.shard[0].off & OFF_HOLD == 0
+    if holds and score >= HOLD_SHARE * base:
         _hold(s.keys[slot], e)
     if score < floor:
         return n_rows
@@ -194,6 +197,8 @@ def _raise(
     """Opens the episode, or reports a new maximum or the crossing of its threshold."""
     key, e = s.keys[slot], s.episodes[slot, channel]
     cold = max(0.0, 1.0 - (key.cell - s.volume[slot].born_cell) / COLD_CELLS)
+    if s.shard[0].off & OFF_COLD:
+        cold = 0.0
     threshold = limits[channel, 1] + limits[channel, 2] * cold
     e.above_us = max(e.above_us, ts_us)
     crossed = score >= threshold and e.over == 0
@@ -213,15 +218,21 @@ def _raise(
 
 @kernel
 def hard_fact(
-    s: Any, slot: int, fact: int, ts_us: int, event: int, size_bytes: int, rows: Any, n_rows: int
-) -> int:
-    """A deterministic fact (1 to 4, ``core.violations``): one row per key, fact and day."""
+    s: Any, slot: int, fact: int, ts_us: int, event: int, size_bytes: int, rows: Any, n_rows: int,
+    prefix: int,
+) -> int:  # fmt: skip
+    """A deterministic fact (1 to 4, ``core.violations``): one row per key, fact and day.
+
+    ``prefix`` is not 0 where the path would fit the grants without its first segment.
+    """
+    if prefix != 0 and is_under_prefix(s, slot, prefix):
+        return n_rows
     day = ts_us // DAY_US + 1
     if s.keys[slot].hard_day[fact - 1] >= day:
         return n_rows
     s.keys[slot].hard_day[fact - 1] = day
     row = rows[n_rows]
     _fill_row(s, row, slot, ABUSED, HARD, ts_us, event)
-    row.fact = fact
+    row.fact, row.prefix = fact, prefix
     row.leak_requests, row.leak_bytes = 1, min(size_bytes, SIZE_MAX)
     return n_rows + 1

@@ -7,6 +7,7 @@ from typing import Any
 from detector.core.kernel_actors import actor_usual, expected_by, usual_areas, usual_routes
 from detector.core.kernel_normal import fill_normal
 from detector.core.kernel_sources import entry_nats
+from detector.core.settings import OFF_ACTORS, OFF_COLD
 from models import actor as actors_
 from models import (
     denied,
@@ -44,7 +45,17 @@ def roaming_nats(s: Any, slot: int, found: Any) -> float:
 @kernel
 def known_of(s: Any, slot: int) -> float:
     """How far a key is settled, in [0, 1]."""
+    if s.shard[0].off & OFF_COLD:
+        return 1.0
     return fusion.known_degree(s.keys[slot].cell - s.volume[slot].born_cell)
+
+
+@kernel
+def maturity_of(s: Any, slot: int) -> float:
+    """Share of the evidence that counts for a key of this age."""
+    if s.shard[0].off & OFF_COLD:
+        return 1.0
+    return float(actors_.maturity(s.keys[slot].cells))
 
 
 @kernel
@@ -56,7 +67,7 @@ def gather(s: Any, slot: int, actor_place: int, found: Any, ts_us: int, z: Any) 
     z[fusion.F_SURGE] = s.surge[slot].now
     z[fusion.F_SLOW] = slow.evidence(s.slow[slot])
     z[fusion.F_OBJECTS] = s.slow[slot].objects
-    mature = actors_.maturity(s.keys[slot].cells)
+    mature = maturity_of(s, slot)
     z[fusion.F_PROBING] = mature * s.probing[slot].now
     z[fusion.F_ENUMERATION] = mature * s.enumeration[slot].evidence
     z[fusion.F_SEQUENCE] = mature * s.sequence[slot].evidence
@@ -66,6 +77,11 @@ def gather(s: Any, slot: int, actor_place: int, found: Any, ts_us: int, z: Any) 
     z[fusion.F_MISSES] = mature * s.misses[slot].evidence
     if actor_place >= 0:
         _gather_actor(s, slot, s.actors[actor_place], found, ts_us, z)
+    elif s.shard[0].off & OFF_ACTORS:  # the whole key, as if it were one source
+        z[fusion.F_NETWORK] = network_nats(s, slot, found)
+        z[fusion.F_CLIENT] = entry_nats(s, slot, found[novelty.CLIENT])
+        z[fusion.F_DORMANCY] = s.dormancy[slot].evidence
+        z[fusion.F_MIX] = mature * s.keys[slot].own_mix
     else:
         z[fusion.F_MIX] = mature * actors_.alien(0.0) * s.keys[slot].own_mix
 
@@ -73,7 +89,7 @@ def gather(s: Any, slot: int, actor_place: int, found: Any, ts_us: int, z: Any) 
 @kernel
 def _gather_actor(s: Any, slot: int, a: Any, found: Any, ts_us: int, z: Any) -> None:
     key, v = s.keys[slot], s.volume[slot]
-    mature = actors_.maturity(key.cells)
+    mature = maturity_of(s, slot)
     z[fusion.F_NETWORK] = network_nats(s, slot, found)
     z[fusion.F_ROAMING] = roaming_nats(s, slot, found)
     z[fusion.F_CLIENT] = entry_nats(s, slot, found[novelty.CLIENT])
@@ -98,10 +114,12 @@ def _gather_actor(s: Any, slot: int, a: Any, found: Any, ts_us: int, z: Any) -> 
 @kernel
 def stolen_view(s: Any, slot: int, actor_place: int, z: Any) -> None:
     """STOLEN asks about one source that is not the key's own; without one there is nothing."""
+    if s.shard[0].off & OFF_ACTORS:
+        return
     if actor_place < 0:
         z[:] = 0.0
         return
-    mature = actors_.maturity(s.keys[slot].cells)
+    mature = maturity_of(s, slot)
     a = s.actors[actor_place]
     z[fusion.F_ROUTE] = mature * a.route
     z[fusion.F_AREA] = mature * a.area

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.core.kernel_fields import is_replaced
 from detector.core.tables import EXPIRY_CELLS, find_tag, mix64, note_value
 from models import actor as actors_
 from models import novelty, slow
@@ -30,8 +31,11 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
     key = s.keys[slot]
     tag = mix64(key.lo ^ np.uint64(kind + 1), value)
     place = find_tag(s.pairs, tag)
+    is_broken = is_replaced(s, slot, kind, value)
+    s.fields[slot].had[kind] |= not is_broken
+    learns = key.hold_cell < key.cell and not is_broken
     if place >= 0 and key.cell - s.pairs[place].last_cell <= EXPIRY_CELLS:
-        _revisit(s.pairs[place], key)
+        _revisit(s.pairs[place], key, learns)
         found[kind] = place
         return False
     n = s.novelty[slot]
@@ -46,7 +50,7 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
     pair.tag = tag
     pair.first_cell = pair.last_cell = key.cell
     pair.cells = pair.days = pair.entry = pair.owned = 0
-    if key.hold_cell < key.cell:
+    if learns:
         pair.cells = pair.days = 1
     nats = novelty.observe(n, kind)
     pair.entry = np.uint8(min(255.0, nats * ENTRY_UNIT))
@@ -56,10 +60,10 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
 
 
 @kernel
-def _revisit(pair: Any, key: Any) -> None:
+def _revisit(pair: Any, key: Any, learns: bool) -> None:
     if pair.last_cell == key.cell:
         return
-    if key.hold_cell < key.cell:
+    if learns:
         pair.cells = min(pair.cells + 1, 65535)
         if pair.last_cell // CELLS_PER_DAY != key.cell // CELLS_PER_DAY or pair.days == 0:
             pair.days = min(pair.days + 1, 255)

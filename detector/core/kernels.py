@@ -28,9 +28,19 @@ from detector.core.kernel_actors import (
 )
 from detector.core.kernel_episodes import hard_fact, judge, judge_refused
 from detector.core.kernel_evidence import gather, observe_surge, stolen_view
+from detector.core.kernel_fields import (
+    BY_CLIENT,
+    BY_NETWORK,
+    before_commit,
+    clear_paths,
+    note_field,
+    note_prefix,
+    plain_route,
+)
 from detector.core.kernel_identifiers import is_new
 from detector.core.kernel_sources import entry_nats, is_settled, is_young, learn_usage, visit
 from detector.core.rows import ROW
+from detector.core.settings import OFF_ACTORS
 from detector.core.tables import EXPIRY_CELLS, find_key, find_tag, mix64, needs_room
 from models import (
     auth,
@@ -99,6 +109,7 @@ def _advance(s: Any, slot: int, cell: int) -> None:
         key.expected += (gap - 1) * volume.level_per_cell(v, key.cell)
     surge.commit(s.surge[slot], float(v.count), v.mean, gap, held)
     volume.commit(s.volume[slot], s.season[slot], key.cell, cell, held)
+    before_commit(s, slot)
     novelty.commit(s.novelty[slot], gap, held)
     probing.commit(s.probing[slot], gap, held)
     dormancy.commit(s.dormancy[slot], gap, held)
@@ -156,30 +167,30 @@ def _fold_event(
         step_nats = sequence.observe(s.sequence[slot], b.number[i])
     failed = 400 <= status < 500
     missed_nats = misses.observe(s.misses[slot], is_fresh == 1, failed)
+    route = plain_route(s, slot, b.aliases, b.route[i], status)
+    area = b.area[i] if route == b.route[i] else np.uint64(0)
+    n_rows = note_prefix(s, slot, ts_us, i, rows, n_rows)
     route_before, area_before = n.now[novelty.ROUTE], n.now[novelty.AREA]
     visit(s, slot, novelty.NETWORK, b.network[i], found)
     visit(s, slot, novelty.BLOCK, b.block[i], found)
     visit(s, slot, novelty.CLIENT, b.client[i], found)
-    new_route = visit(s, slot, novelty.ROUTE, b.route[i], found)
-    new_area = visit(s, slot, novelty.AREA, b.area[i], found)
+    new_route = visit(s, slot, novelty.ROUTE, route, found)
+    new_area = visit(s, slot, novelty.AREA, area, found)
     slow.observe(s.slow[slot], size_bytes, is_fresh == 1, is_settled(s, slot, found))
-    denied_nats = _judge_refusals(s, slot, b.route[i], status, found)
+    denied_nats = _judge_refusals(s, slot, route, status, found)
+    n_rows = _note_fields(s, slot, b, i, found, rows, n_rows)
     place = _actor_of(s, slot, b, i, ts_us, found)
     route_nats = max(0.0, n.now[novelty.ROUTE] - route_before)
     area_nats = max(0.0, n.now[novelty.AREA] - area_before)
     if place >= 0:
         a = s.actors[place]
+        clear_paths(s, slot, a)
         young = is_young(s, key, found[novelty.ROUTE])
-        actor_request(s, slot, a, status, size_bytes, b.route[i], young)
+        actor_request(s, slot, a, status, size_bytes, route, young)
         a.denied = min(denied.EVIDENCE_MAX, a.denied + denied_nats)
         actor_mix(s, slot, a, found)
         actor_objects(s, slot, a, is_fresh, step_nats, missed_nats)
-        a.route += route_nats
-        a.area += area_nats
-        a.area_new += new_area
-        if new_route:
-            a.route_new += 1
-            a.route_last = b.route[i]
+        _note_paths(a, route, route_nats, area_nats, new_route, new_area)
     else:
         key.owned += 1.0
         own_mix(s, slot, found)
@@ -200,6 +211,31 @@ def _fold_event(
 
 
 @kernel
+def _note_paths(
+    a: Any, route: int, route_nats: float, area_nats: float, new_route: bool, new_area: bool
+) -> None:
+    """What of the API an actor brought to its key."""
+    a.route += route_nats
+    a.area += area_nats
+    a.area_new += new_area
+    if new_route:
+        a.route_new += 1
+        a.route_last = route
+
+
+@kernel
+def _note_fields(s: Any, slot: int, b: Any, i: int, found: Any, rows: Any, n_rows: int) -> int:
+    """Whether all the key's requests lately show another network or client, or none."""
+    for aspect in (BY_NETWORK, BY_CLIENT):
+        kind = novelty.NETWORK if aspect == BY_NETWORK else novelty.CLIENT
+        value = b.network[i] if aspect == BY_NETWORK else b.client[i]
+        entry = entry_nats(s, slot, found[kind])
+        n_rows = note_field(s, slot, aspect, value, entry, kind, b.ts_us[i], i, rows, n_rows)
+    s.fields[slot].block = b.block[i]
+    return n_rows
+
+
+@kernel
 def _judge_refusals(s: Any, slot: int, route: int, status: int, found: Any) -> float:
     """4xx and 403 on routes the key has hardly known for a day."""
     if not 400 <= status < 500:
@@ -216,7 +252,7 @@ def _actor_of(s: Any, slot: int, b: Any, i: int, ts_us: int, found: Any) -> int:
     network = entry_nats(s, slot, found[novelty.NETWORK])
     block = entry_nats(s, slot, found[novelty.BLOCK])
     entry = max(network, block) + entry_nats(s, slot, found[novelty.CLIENT])
-    if entry <= 0.0:
+    if entry <= 0.0 or s.shard[0].off & OFF_ACTORS:
         return -1
     place = find_actor(s, slot, b.network[i], b.block[i], b.client[i], ts_us, entry)
     if place >= 0 and s.actors[place].requests == 0:
@@ -261,7 +297,7 @@ def fold(
     n_rows, shard = 0, s.shard[0]
     rows, found, z = scratch.rows, scratch.found, scratch.z
     for i in range(start, len(b.ts_us)):
-        if needs_room(s) or n_rows + 8 > len(rows):
+        if needs_room(s) or n_rows + 12 > len(rows):
             return i, n_rows
         ts_us = b.ts_us[i]
         shard.events += 1
@@ -283,7 +319,7 @@ def fold(
         key.ordinal += 1
         fact = b.fact[i]
         if fact:  # however late it is told
-            n_rows = hard_fact(s, slot, fact, ts_us, i, b.size_bytes[i], rows, n_rows)
+            n_rows = hard_fact(s, slot, fact, ts_us, i, b.size_bytes[i], rows, n_rows, b.prefix[i])
         if ts_us < key.last_us - LATE_US:
             shard.late += 1
             continue

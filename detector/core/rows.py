@@ -1,4 +1,4 @@
-"""What comes out of the fold: one row per episode opened, raised, closed, or hard fact.
+"""What comes out of the fold: a row per episode opened, raised or closed, hard fact, or change.
 
 A row copies what its episode's sentences need, so that nothing later in the log can change it.
 """
@@ -10,11 +10,11 @@ import numpy as np
 from models.fusion import N_FAMILIES
 from models.novelty import KINDS
 
-OPEN, PEAK, CLOSE, HARD = 1, 2, 3, 4
+OPEN, PEAK, CLOSE, HARD, CHANGE = 1, 2, 3, 4, 5
 
 ROW = np.dtype(
     [
-        ("kind", "u1"),  # OPEN, PEAK, CLOSE or HARD
+        ("kind", "u1"),  # OPEN, PEAK, CLOSE, HARD or CHANGE
         ("channel", "u1"),
         ("over", "u1"),
         ("slot", "i8"),
@@ -73,6 +73,9 @@ ROW = np.dtype(
         ("slow_ramp", "u1"),
         ("mix_by_route", "u1"),
         ("fact", "u1"),
+        ("prefix", "u8"),  # of a HARD row's path, where the grants fit without it
+        ("change", "u1"),  # of a CHANGE row: what of the log changed for this key
+        ("value", "u8"),  # and to what
         ("denied", "u4"),
         ("denied_usual", "f4"),
         ("missed", "u4"),

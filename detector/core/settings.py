@@ -9,6 +9,11 @@ import numpy.typing as npt
 
 from models.fusion import WEIGHTS, YOUNG_WEIGHTS
 
+# What can be switched off to see what it is worth. The first ones concern the fold, which reads
+# them as bits; the others the fleet stage.
+MECHANISMS = ("hold", "actors", "cold", "log", "causes", "cap", "budget")
+OFF_HOLD, OFF_ACTORS, OFF_COLD, OFF_LOG = (1 << i for i in range(4))
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelLimits:
@@ -63,6 +68,12 @@ class ShardSettings:
         floor=4.0, threshold=9.0, cold_extra=3.0, weights=WEIGHTS[2], young_weights=YOUNG_WEIGHTS[2]
     )
     keys_max: int = 2_000_000
+    without: tuple[str, ...] = ()  # among MECHANISMS; for measurements only
+
+    @property
+    def off(self) -> int:
+        """The mechanisms switched off, a bit each in the order of ``MECHANISMS``."""
+        return sum(1 << i for i, name in enumerate(MECHANISMS) if name in self.without)
 
     @property
     def channels(self) -> tuple[ChannelLimits, ...]:

@@ -11,13 +11,16 @@ import numpy.typing as npt
 
 from detector.core import codec, kernel_episodes, kernels, tables, violations
 from detector.core.book import EpisodeBook, Subject, as_of
+from detector.core.changes import changed, prefix_change
 from detector.core.episodes import Candidate, Episode
 from detector.core.events import EventBatch, KeyName
 from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
+from detector.core.path_alias import PathAliases
 from detector.core.registry import KeyRegistry
 from detector.core.sentences import Texts
 from detector.core.settings import ShardSettings
 from detector.core.violations import ViolationTable, sentence
+from models.novelty import ROUTE
 
 # A key's event may come this much later than others of its partition (the decoder's late
 # limit and a little more); only then can another key's time decide that its episode is over.
@@ -50,6 +53,8 @@ class Columns(NamedTuple):
     auth: Any
     size_bytes: Any
     fact: Any
+    prefix: Any  # of a fact: the first segment without which there would be none
+    aliases: Any
 
 
 class Canonical(NamedTuple):
@@ -85,6 +90,8 @@ class Shard:
         self._texts = Texts()
         self._book = EpisodeBook()
         self._scratch = kernels.make_scratch()
+        self._aliases = PathAliases()
+        self._state.shard["off"] = settings.off
         self._next_close_us = 0
 
     @property
@@ -183,6 +190,8 @@ class Shard:
         """The shard that ``to_state`` described. Raises ``SnapshotError``."""
         shard = cls(settings, registry)
         shard._state, shard._names, shard._texts, shard._book = codec.decode(data)
+        shard._state.shard["off"] = settings.off
+        shard._aliases.learn(shard._texts.tables[ROUTE])
         return shard
 
     def digest(self) -> str:
@@ -198,8 +207,10 @@ class Shard:
         )
 
     def _columns(self, batch: EventBatch) -> Columns:
-        values = {c: getattr(batch, c) for c in Columns._fields if c != "fact"}
-        return Columns(**values, fact=self._violations.codes(batch))
+        self._aliases.learn(batch.names.routes)
+        values = {c: getattr(batch, c) for c in EventBatch.COLUMNS if c in Columns._fields}
+        codes, prefix = self._violations.judge(batch)
+        return Columns(**values, fact=codes, prefix=prefix, aliases=self._aliases.table)
 
     def _take_names(self, batch: EventBatch) -> None:
         keys, shard = self._state.keys, self._state.shard
@@ -220,10 +231,14 @@ class Shard:
             return None
         name = self._names[slot]
         who = Subject(name, self._owner(name))
+        if row["kind"] == tables.CHANGE:
+            return changed(row, who, self._texts, self._aliases.prefixes)
         if row["kind"] == tables.HARD:
             route = batch.names.routes.get(int(batch.route[int(row["event"])]), "a route")
             fact = int(row["fact"])
-            return self._book.add_hard(row, who, violations.NAMES[fact], sentence(fact, route))
+            about = prefix_change(int(row["prefix"]), self._aliases.prefixes)
+            what = sentence(fact, route)
+            return self._book.add_hard(row, who, violations.NAMES[fact], what, about)
         row["status"] = batch.status[int(row["event"])]
         self._next_close_us = 0
         weights = self.settings.channels[channel].weights_at(float(row["known"]))

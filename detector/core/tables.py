@@ -35,6 +35,7 @@ EXPIRY_GRACE_CELLS = 7 * 96
 HOURS = 24
 FACTS = 4  # kinds of hard facts
 ROW, OPEN, PEAK, CLOSE, HARD = rows.ROW, rows.OPEN, rows.PEAK, rows.CLOSE, rows.HARD
+CHANGE = rows.CHANGE
 TABLE_LOAD, TABLE_SLACK = 0.6, 8
 UNNAMED_MAX = 4096
 NAMES_MAX = 500_000  # texts kept per shard; past it a value is shown as its hash
@@ -105,8 +106,26 @@ EPISODE = np.dtype(
     align=True,
 )
 
+ASPECTS = 3  # of a line that a gateway or shipper may change for everybody: see kernel_log
+
+FIELDS = np.dtype(
+    [
+        ("value", "u8", (ASPECTS,)),  # network, client, or prefix of the run; 0 = field is absent
+        ("run", "u2", (ASPECTS,)),  # requests in a row that show nothing else
+        ("since", "i4", (ASPECTS,)),  # the cell in which the run began
+        ("block", "u8"),  # of the run's network
+        ("told_value", "u8", (ASPECTS,)),  # what the fleet stage was last told, and when
+        ("told_cell", "i4", (ASPECTS,)),
+        ("before", "f4", (KINDS,)),  # evidence of novelty before the change came
+        ("proved", "u1"),  # the latest event proved a prefix
+        ("had", "u1", (KINDS,)),  # the open cell taught something about the kind
+    ],
+    align=True,
+)
+
 SHARD = np.dtype(
     [
+        ("off", "u8"),  # mechanisms switched off, a bit each: core.settings.MECHANISMS
         ("clock_us", "i8"),
         ("keys", "i8"),
         ("pairs", "i8"),
@@ -150,6 +169,7 @@ class State(NamedTuple):
     surge: Any
     denied: Any
     misses: Any
+    fields: Any
     episodes: Any
     pairs: Any
     actors: Any
@@ -174,6 +194,7 @@ PER_KEY = (
     "surge",
     "denied",
     "misses",
+    "fields",
     "episodes",
 )
 
@@ -195,6 +216,7 @@ def blank(keys: int, pairs: int, actors: int) -> State:
         surge=np.zeros(keys, SURGE),
         denied=np.zeros(keys, DENIED),
         misses=np.zeros(keys, MISSES),
+        fields=np.zeros(keys, FIELDS),
         episodes=np.zeros((keys, len(CHANNELS)), EPISODE),
         pairs=np.zeros(pairs, PAIR),
         actors=np.zeros(actors, ACTOR),

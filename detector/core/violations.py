@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.core.events import AUTH_FAILED, I16, I64, U8, U64, EventBatch
+from detector.core.path_alias import prefix_id, without_prefix
 from detector.core.registry import (
     DECOY,
     NO_VIOLATION,
@@ -37,6 +38,7 @@ PAIR = np.dtype(
         ("is_used", np.bool_),
         ("is_decoy", np.bool_),
         ("is_outside", np.bool_),
+        ("prefix", np.uint64),
     ],
     align=True,
 )
@@ -72,19 +74,27 @@ class ViolationTable:
         self._count = 0
 
     def codes(self, batch: EventBatch) -> U8:
-        """One code of ``core.registry`` per event, ``NO_VIOLATION`` for most.
+        """The codes of ``judge`` alone."""
+        return self.judge(batch)[0]
+
+    def judge(self, batch: EventBatch) -> tuple[U8, U64]:
+        """One code of ``core.registry`` per event, ``NO_VIOLATION`` for most, and a prefix.
+
+        The prefix (``path_alias.prefix_id``) is that of an ``OUT_OF_GRANT`` whose path is
+        granted without its first segment; else 0.
 
         Equal to ``KeyRegistry.violation``; an event without a key or with a refused one is
         none. Success is a status of 200 to 299.
         """
         codes = np.full(len(batch), NO_VIOLATION, np.uint8)
+        prefix = np.zeros(len(batch), np.uint64)
         if self._registry is not None:
             for start in range(0, len(batch), _ROWS):
                 rows = slice(start, start + _ROWS)
-                self._fill(self._registry, batch.take(rows), codes[rows])
-        return codes
+                self._fill(self._registry, batch.take(rows), codes[rows], prefix[rows])
+        return codes, prefix
 
-    def _fill(self, registry: KeyRegistry, batch: EventBatch, codes: U8) -> None:
+    def _fill(self, registry: KeyRegistry, batch: EventBatch, codes: U8, prefix: U64) -> None:
         self._make_room(len(batch))
         places, new = np.empty((2, len(batch)), np.int64)
         wanted = _wanted(batch.status, batch.auth, registry.has_decoys)
@@ -93,10 +103,11 @@ class ViolationTable:
         )
         if n_new:
             facts = [_facts(registry, batch, row) for row in new[:n_new].tolist()]
-            for name, column in zip(Facts._fields, zip(*facts, strict=True), strict=True):
+            columns = list(zip(*facts, strict=True))
+            for name, column in zip((*Facts._fields, "prefix"), columns, strict=True):
                 self._pairs[name][places[new[:n_new]]] = column
             self._count += n_new
-        _judge(self._pairs, places, batch.ts_us, batch.status, codes)
+        _judge(self._pairs, places, batch.ts_us, batch.status, codes, prefix)
 
     def _make_room(self, n: int) -> None:
         if self._count > PAIRS_MAX:
@@ -120,10 +131,15 @@ def _wanted(status: I16, auth: U8, has_decoys: bool) -> npt.NDArray[np.bool_]:
     return wanted
 
 
-def _facts(registry: KeyRegistry, batch: EventBatch, row: int) -> Facts:
-    key = int(batch.key_hi[row]) << 64 | int(batch.key_lo[row])
-    route = int(batch.route[row])
-    return registry.facts(batch.names.keys[key].text, batch.names.routes.get(route))
+def _facts(registry: KeyRegistry, batch: EventBatch, row: int) -> tuple[int, ...]:
+    """``Facts`` of a key on a route, and the prefix without which the route is granted."""
+    key = batch.names.keys[int(batch.key_hi[row]) << 64 | int(batch.key_lo[row])].text
+    route = batch.names.routes.get(int(batch.route[row]))
+    facts = registry.facts(key, route)
+    split = without_prefix(route) if facts.is_outside and route is not None else None
+    if split is None or not registry.allows(key, split[1]):
+        return (*facts, 0)
+    return (*facts, prefix_id(split[0]))
 
 
 @njit
@@ -153,7 +169,7 @@ def _places_of(pairs: Any, hi: U64, lo: U64, route: U64, wanted: Any, places: I6
 
 
 @njit
-def _judge(pairs: Any, places: I64, ts_us: I64, status: I16, codes: U8) -> None:
+def _judge(pairs: Any, places: I64, ts_us: I64, status: I16, codes: U8, prefix: U64) -> None:
     """``KeyRegistry.violation`` of every event with a place."""
     for i in range(len(places)):
         if places[i] < 0:
@@ -169,3 +185,4 @@ def _judge(pairs: Any, places: I64, ts_us: I64, status: I16, codes: U8) -> None:
             codes[i] = ROTATED
         elif pair.is_outside:
             codes[i] = OUT_OF_GRANT
+            prefix[i] = pair.prefix

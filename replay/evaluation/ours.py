@@ -13,7 +13,7 @@ from detector.core.events import EventBatch
 from detector.core.fleet import LOWEST, FleetStage
 from detector.core.kernel_episodes import COLD_CELLS
 from detector.core.registry import KeyRegistry
-from detector.core.settings import ChannelLimits, ShardSettings
+from detector.core.settings import MECHANISMS, ChannelLimits, ShardSettings
 from detector.core.shard import Shard
 from models.clock import CELL_US
 from models.families import FAMILIES
@@ -64,8 +64,18 @@ class Ours:
         self._others = [(stage, list[Episode]()) for stage in stages[1:]]
         self._born_us = np.full(len(keys), NO_KEY, np.int64)
 
+    @property
+    def alerts(self) -> list[Episode]:
+        """Alerts and notices raised so far at the first stated budget."""
+        return self._engine.alerts
+
+    @property
+    def late(self) -> int:
+        """Events that came too late to count."""
+        return self._shard.counters["late"]
+
     def observe(self, batch: EventBatch) -> None:
-        """Folds a batch; batches follow each other in event time."""
+        """Folds a batch; batches follow each other in event time, but for late shipments."""
         if not len(batch):
             return
         self._note_births(batch)
@@ -127,14 +137,19 @@ def offset(settings: ShardSettings) -> tuple[float, float]:
 def without(settings: ShardSettings, signals: str) -> ShardSettings:
     """The settings with a signal's weight 0 in every channel, or those of several: ``a+b``.
 
-    Raises ``UsageError``.
+    A name may also be a mechanism of ``core.settings``, which is switched off. Raises
+    ``UsageError``.
 
-    >>> without(ShardSettings(), "new_network+volume").stolen.weights[0]
-    0.0
+    >>> less = without(ShardSettings(), "new_network+hold")
+    >>> less.stolen.weights[0], less.without
+    (0.0, ('hold',))
     """
-    unknown = [s for s in signals.split("+") if s not in FAMILIES]
+    unknown = [s for s in signals.split("+") if s not in FAMILIES and s not in MECHANISMS]
     if unknown:
-        raise UsageError(f"--ablate {unknown[0]}: signals are {', '.join(FAMILIES)}")
+        raise UsageError(
+            f"--ablate {unknown[0]}: signals are {', '.join(FAMILIES)}; mechanisms are"
+            f" {', '.join(MECHANISMS)}"
+        )
     kept = [float(family not in signals.split("+")) for family in FAMILIES]
 
     def cut(limits: ChannelLimits) -> ChannelLimits:
@@ -149,4 +164,5 @@ def without(settings: ShardSettings, signals: str) -> ShardSettings:
         stolen=cut(settings.stolen),
         abused=cut(settings.abused),
         throttle=cut(settings.throttle),
+        without=tuple(m for m in MECHANISMS if m in signals.split("+")),
     )

@@ -9,6 +9,15 @@ import numpy as np
 
 from replay.simulate.settings import HOUR_US, MINUTE_US
 from replay.simulate.world_plan import LogChange, Plan, Wire
+from replay.simulate.world_settings import LOG_CHANGES, START_US
+
+_CHANGED = dict(
+    zip(
+        LOG_CHANGES,
+        ("client", "path", "address", "client", "client", "path", "address"),
+        strict=True,
+    )
+)
 
 
 def clock_skew(plan: Plan, rng: np.random.Generator, at_us: int) -> None:
@@ -35,10 +44,19 @@ def late_shipment(plan: Plan, rng: np.random.Generator, at_us: int) -> None:
     plan.note("B19", list(keys), at_us, at_us + 6 * HOUR_US)
 
 
-def log_change(what: str, plan: Plan, _rng: np.random.Generator, at_us: int) -> None:
-    """L01: from now on every line lacks its user agent, has a path prefix, or one address."""
-    plan.log_changes.append(LogChange(what, at_us))
-    plan.note(what, [k.number for k in plan.keys], at_us, plan.settings.end_us)
+def log_change(name: str, plan: Plan, rng: np.random.Generator, at_us: int) -> None:
+    """L01: every line lacks its user agent, has a path prefix, or one address.
+
+    From now on (L01a, L01b, L01c), until now (L01d: user agents appear), or for 18 to 30 hours
+    (L01e, L01f, L01g).
+    """
+    what = _CHANGED[name]
+    end_us = plan.settings.end_us
+    if name >= "L01e":
+        end_us = min(end_us, at_us + int(rng.uniform(18, 30) * HOUR_US))
+    span_us = (START_US, at_us) if name == "L01d" else (at_us, end_us)
+    plan.log_changes.append(LogChange(what, *span_us))
+    plan.note(name, [k.number for k in plan.keys], at_us, end_us)
 
 
 def _served(plan: Plan, rng: np.random.Generator, share: float) -> tuple[int, ...]:
@@ -51,7 +69,5 @@ LOG_SCENARIOS: dict[str, Callable[[Plan, np.random.Generator, int], None]] = {
     "B17": clock_skew,
     "B18": duplicates,
     "B19": late_shipment,
-    "L01a": partial(log_change, "L01a"),
-    "L01b": partial(log_change, "L01b"),
-    "L01c": partial(log_change, "L01c"),
+    **{name: partial(log_change, name) for name in LOG_CHANGES},
 }

@@ -84,10 +84,14 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class LogChange:
-    """From ``at_us`` on every line is different: ``L01a``, ``L01b`` or ``L01c``."""
+    """Every line is different from ``at_us`` until ``end_us``.
+
+    ``what`` is ``client`` (none), ``path`` (a prefix) or ``address`` (one for all).
+    """
 
     what: str
     at_us: int
+    end_us: int
 
 
 @dataclass(slots=True)

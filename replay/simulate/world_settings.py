@@ -19,7 +19,9 @@ SHARES = (0.50, 0.17, 0.05, 0.18, 0.10)
 
 ALL_ATTACKS = tuple(f"A{i:02d}" for i in range(1, 23))
 LATE = "B19"  # leaves event-time order
-LOG_CHANGES = ("L01a", "L01b", "L01c")  # user agents vanish, paths get a prefix, one address
+# The log itself changes, for good: user agents vanish, paths get a prefix, one address for all.
+# L01d: user agents appear that were missing before. L01e to L01g: a to c for a day, and back.
+LOG_CHANGES = ("L01a", "L01b", "L01c", "L01d", "L01e", "L01f", "L01g")
 ALL_BENIGN = tuple(f"B{i:02d}" for i in range(1, 21) if f"B{i:02d}" != LATE)
 _KNOWN_BENIGN = (*ALL_BENIGN, LATE, "L01", *LOG_CHANGES)
 
@@ -45,7 +47,7 @@ class WorldSettings:
     benign
         Scenarios that must occur in the test period. Not among ``ALL_BENIGN``, because a
         consumer must be ready for them: ``B19`` (late shipment: events come in arrival order)
-        and ``L01`` (the log itself changes; ``L01a``, ``L01b``, ``L01c`` choose how).
+        and ``L01`` (the log itself changes; ``L01a`` to ``L01g`` choose how).
     """
 
     seed: int
@@ -119,7 +121,7 @@ class Attack:
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One instance of a benign scenario: ``B01`` to ``B20``, ``L01a`` to ``L01c``."""
+    """One instance of a benign scenario: ``B01`` to ``B20``, ``L01a`` to ``L01g``."""
 
     scenario: str
     keys: tuple[str, ...]

@@ -25,7 +25,7 @@ PROXY = 10 << 24 | 7
 def route_table(plan: Plan) -> tuple[api.Route, ...]:
     """The routes of a world: the second half of a world whose paths get a prefix."""
     table = api.routes()
-    if not any(change.what == "L01b" for change in plan.log_changes):
+    if not any(change.what == "path" for change in plan.log_changes):
         return table
     return table + tuple(replace(r, before=PREFIX + r.before) for r in table)
 
@@ -52,7 +52,7 @@ class Log:
             rows, arrives = self._arriving(chunk, start_us, end_us)
             if held is not None:
                 rows, arrives = joined([held, rows]), np.concatenate([arrival, arrives])
-            order = np.argsort(arrives, kind="stable")
+            order = np.lexsort((rows.ts_us, arrives))  # a shipment keeps its own order
             limit_us = end_us - HELD_US if chunk < n_chunks - 1 else 1 << 62
             cut = int(np.searchsorted(arrives[order], limit_us))
             held, arrival = rows.take(order[cut:]), arrives[order[cut:]]
@@ -82,12 +82,12 @@ def joined(parts: list[EventColumns]) -> EventColumns:
 
 
 def _changed(rows: EventColumns, change: LogChange, nobody: int) -> EventColumns:
-    after = rows.ts_us >= change.at_us
-    if change.what == "L01a":
-        return rows.with_columns(client=np.where(after, nobody, rows.client))
-    if change.what == "L01b":
-        return rows.with_columns(route=rows.route + len(api.routes()) * after)
-    return rows.with_columns(address=np.where(after, PROXY, rows.address))
+    hit = (rows.ts_us >= change.at_us) & (rows.ts_us < change.end_us)
+    if change.what == "client":
+        return rows.with_columns(client=np.where(hit, nobody, rows.client))
+    if change.what == "path":
+        return rows.with_columns(route=rows.route + len(api.routes()) * hit)
+    return rows.with_columns(address=np.where(hit, PROXY, rows.address))
 
 
 def _faulty(rows: EventColumns, arrives: I64, wire: Wire) -> tuple[EventColumns, I64]:

@@ -42,7 +42,8 @@ def test_a_field_that_appears_raises_nothing():
     batch.client[before] = 0
     assert before.any()
     assert not before.all()
-    assert Shard(ShardSettings()).fold(batch) == []
+    found = Shard(ShardSettings()).fold(batch)
+    assert [c.change for c in found] == ["client_came"]
 
 
 def test_another_client_is_noticed_where_the_field_was_always_there():
@@ -99,7 +100,7 @@ def test_stolen_is_never_judged_without_an_actor(seed):
     stolen = [
         c.episode
         for c in Shard(ShardSettings()).fold(fleet_log(seed))
-        if c.episode.channel == "stolen"
+        if c.episode.channel == "stolen" and not c.change
     ]
     assert stolen
     assert all(e.actor is not None for e in stolen)

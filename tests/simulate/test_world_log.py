@@ -140,6 +140,21 @@ def test_the_log_itself_changes():
         assert (None in values[1]) == (what == "L01a")
 
 
+def test_a_change_of_the_log_may_end_and_a_field_may_appear():
+    """L01e to L01g last about a day; L01d is a user agent where there was none."""
+    for what, field in (("L01e", "client"), ("L01f", "route"), ("L01g", "address")):
+        log, _, happening = _rows(what)
+        plain, _, _ = _rows(None)
+        differs = getattr(log, field) != getattr(plain, field)
+        inside = (log.ts_us >= happening.start_us) & (log.ts_us < happening.end_us)
+        assert np.array_equal(np.flatnonzero(differs), np.flatnonzero(differs & inside))
+        assert differs[inside].mean() > 0.9
+        assert 18 <= (happening.end_us - happening.start_us) / 3_600_000_000 <= 30
+    log, _, happening = _rows("L01d")
+    assert len(set(log.client[log.ts_us < happening.start_us].tolist())) == 1
+    assert len(set(log.client[log.ts_us >= happening.start_us].tolist())) > 5
+
+
 def test_more_scenarios_change_nothing_that_is_not_theirs():
     """A world without its named scenarios is the same world: noise is drawn apart from them."""
     _, plain, _ = _rows("B17")
