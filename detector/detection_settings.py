@@ -17,7 +17,10 @@ def shard_settings(config: Config) -> ShardSettings:
     >>> changed.abused == shipped.abused, changed.stolen == shipped.stolen
     (True, False)
     """
-    shipped = ShardSettings(keys_max=config.detection.keys_max)
+    shipped = ShardSettings(
+        keys_max=config.detection.keys_max,
+        learn_from_verdicts=config.detection.learn_from_verdicts,
+    )
     stolen, abused, throttle = weights_from_config(config.detection.weights)
     return replace(
         shipped,

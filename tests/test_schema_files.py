@@ -163,6 +163,7 @@ SUMMARY = {
     "alerts": {"stolen": 1, "abused": 0},
     "hard_alerts": 0,
     "throttles": 2,
+    "verdicts": {"applied": 1, "unknown": 0, "not_reached": 0},
     "notices": 1,
     "collapsed": 3,
     "episodes": 2,

@@ -146,6 +146,10 @@ class FleetStage:
         if memory.budgets.confirm(alert_id) and alert_id in memory.entries:
             memory.entries[alert_id].level = 0.0
 
+    def heard(self, key: str) -> None:
+        """Somebody has answered for a key: it need not be silent for the rest of the day."""
+        self._memory.spoke.pop(key, None)
+
     def to_state(self) -> bytes:
         """The stage as bytes, candidates still waiting included."""
         self._memory.waiting = [c for _, _, c in sorted(self._heap)]

@@ -29,7 +29,7 @@ from detector.core.kernel_episodes import hard_fact, judge, judge_refused
 from detector.core.kernel_evidence import gather, observe_surge, stolen_view
 from detector.core.kernel_sources import entry_nats, is_settled, is_young, learn_usage, visit
 from detector.core.rows import ROW
-from detector.core.tables import EXPIRY_CELLS, find_key, find_tag, mix64, needs_room
+from detector.core.tables import EXPIRY_CELLS, GONE, find_key, find_tag, mix64, needs_room
 from models import (
     auth,
     denied,
@@ -61,6 +61,25 @@ class Scratch(NamedTuple):
     z: Any  # float64[N_FAMILIES]: evidence
 
 
+class Rules(NamedTuple):
+    """What a score is made and judged by, in force from a cell on; one set, or some more.
+
+    ``limits[set, channel]`` = (floor, threshold, cold-start extra, fusion weights ...).
+    """
+
+    since_cell: Any  # int64[sets], ascending; the first is in force from the beginning
+    limits: Any
+
+
+@kernel
+def in_force(since_cell: Any, cell: int) -> int:
+    """Which set of rules counts for an event of this cell."""
+    at = len(since_cell) - 1
+    while at > 0 and since_cell[at] > cell:
+        at -= 1
+    return at
+
+
 def make_scratch() -> Scratch:
     """Fresh room for one shard."""
     return Scratch(
@@ -76,19 +95,29 @@ def _new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
     key = s.keys[slot]
     key.hi, key.lo = hi, lo
     key.first_us = key.last_us = ts_us
-    key.cell = cell_of(ts_us)
-    key.hold_cell = -1
-    key.hold_since = -(1 << 30)
-    key.epoch = key.cell // EXPIRY_CELLS
-    volume.born(s.volume[slot], key.cell)
-    volume.open_cell(s.volume[slot], s.season[slot], key.cell)
+    _begin(s, slot, cell_of(ts_us))
     return slot
+
+
+@kernel
+def _begin(s: Any, slot: int, cell: int) -> None:
+    """A life of which nothing is known yet begins in this cell."""
+    key = s.keys[slot]
+    key.cell = cell
+    key.hold_cell = -1
+    key.hold_since = GONE
+    key.epoch = cell // EXPIRY_CELLS
+    volume.born(s.volume[slot], cell)
+    volume.open_cell(s.volume[slot], s.season[slot], cell)
 
 
 @kernel
 def _advance(s: Any, slot: int, cell: int) -> None:
     """Commits the key's open cell and opens ``cell``."""
     key = s.keys[slot]
+    if key.cell < 0:  # it was reset
+        _begin(s, slot, cell)
+        return
     gap = cell - key.cell
     held = key.hold_cell >= key.cell
     v = s.volume[slot]
@@ -244,13 +273,12 @@ def _refused(
 
 @kernel
 def fold(
-    s: Any, b: Any, start: int, keys_max: int, limits: Any, scratch: Scratch
+    s: Any, b: Any, start: int, keys_max: int, rules: Rules, scratch: Scratch
 ) -> tuple[int, int]:
     """Folds events from ``start``; returns (next event, rows filled).
 
     Stops early when a table must grow or ``scratch.rows`` could overflow; the caller makes room
-    and calls again. ``limits[channel]`` = (floor, threshold, cold-start extra,
-    fusion weights ...).
+    and calls again.
     """
     n_rows, shard = 0, s.shard[0]
     rows, found, z = scratch.rows, scratch.found, scratch.z
@@ -260,6 +288,7 @@ def fold(
         ts_us = b.ts_us[i]
         shard.events += 1
         shard.clock_us = max(shard.clock_us, ts_us)
+        limits = rules.limits[in_force(rules.since_cell, cell_of(ts_us))]
         hi, lo = b.key_hi[i], b.key_lo[i]
         if hi == 0 and lo == 0:
             shard.no_key += 1

@@ -47,6 +47,7 @@ class ShardSettings:
         floor=4.0, threshold=9.0, cold_extra=3.0, weights=WEIGHTS[2]
     )
     keys_max: int = 2_000_000
+    learn_from_verdicts: bool = False
 
     @property
     def channels(self) -> tuple[ChannelLimits, ...]:

@@ -9,15 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detector.core import codec, kernel_episodes, kernels, tables, violations
+from detector.core import codec, kernel_episodes, kernels, tables, verdicts, violations
 from detector.core.book import EpisodeBook, Subject, as_of
+from detector.core.control import Control
 from detector.core.episodes import Candidate, Episode
 from detector.core.events import EventBatch, KeyName
 from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
 from detector.core.registry import KeyRegistry
 from detector.core.sentences import Texts
 from detector.core.settings import ShardSettings
+from detector.core.verdicts import Controls, Parts
 from detector.core.violations import ViolationTable, sentence
+from models.clock import cell_of
 
 # A key's event may come this much later than others of its partition (the decoder's late
 # limit and a little more); only then can another key's time decide that its episode is over.
@@ -58,6 +61,7 @@ class Canonical(NamedTuple):
     rows: dict[str, npt.NDArray[Any]]
     episodes: list[Episode]
     texts: tuple[dict[int, str], ...]
+    controls: Controls
 
 
 class Shard:
@@ -84,6 +88,9 @@ class Shard:
         self._names: list[KeyName] = []
         self._texts = Texts()
         self._book = EpisodeBook()
+        self._controls = Controls()
+        self._rules = self._controls.lessons.rules(settings)
+        self._slots: dict[str, int] = {}
         self._scratch = kernels.make_scratch()
         self._next_close_us = 0
 
@@ -108,6 +115,11 @@ class Shard:
         return {name: int(self._state.shard[name][0]) for name in _COUNTERS}
 
     @property
+    def sequence(self) -> int:
+        """Sequence number of the last control record applied; -1 = none."""
+        return self._controls.sequence
+
+    @property
     def nbytes(self) -> int:
         """Memory of the state's arrays, room to grow included."""
         return sum(array.nbytes for array in self._state)
@@ -118,13 +130,12 @@ class Shard:
         Each candidate holds its episode as of its own event, whatever follows in the batch.
         """
         columns = self._columns(batch)
-        limits = self.settings.limits()
         candidates: list[Candidate] = []
         at = 0
         while at < len(batch):
             before = at
             at, n_rows = kernels.fold(
-                self._state, columns, at, self.settings.keys_max, limits, self._scratch
+                self._state, columns, at, self.settings.keys_max, self._rules, self._scratch
             )
             self._take_names(batch)
             rows = self._scratch.rows[:n_rows]
@@ -137,6 +148,27 @@ class Shard:
                 self._state = tables.grown(self._state)
         self._sweep(self.clock_us - SWEEP_GRACE_US)
         return candidates
+
+    def control(self, record: Control, sequence: int | None = None) -> bool:
+        """Applies a control record here, between two events; True when its key is this shard's.
+
+        Every shard is given every record: all of them learn from a verdict, one has the key.
+        """
+        if sequence is not None:
+            self._controls.sequence = sequence
+        slot = self._slot_of(record.key)
+        if slot is not None:
+            parts = Parts(self._state, slot, self._texts, self._book, self._controls)
+            verdicts.apply(record, parts)
+        if self._controls.lessons.take(record, self.settings):
+            self._rules = self._controls.lessons.rules(self.settings)
+        return slot is not None
+
+    def weights_at(self, ts_us: int, channel: int) -> tuple[float, ...]:
+        """A channel's fusion weights that are in force for an event of this time."""
+        at = kernels.in_force(self._rules.since_cell, cell_of(ts_us))
+        weights: list[float] = self._rules.limits[at, channel, 3:].tolist()
+        return tuple(weights)
 
     def mark_alerted(self, alert: Episode) -> bool:
         """Writes the fleet's decision into its episode; False when it is not this shard's."""
@@ -174,7 +206,7 @@ class Shard:
 
     def to_state(self) -> bytes:
         """The whole state as bytes; see ``core.codec``."""
-        return codec.encode(self._state, self._names, self._texts, self._book)
+        return codec.encode(self._state, self._names, self._texts, self._book, self._controls)
 
     @classmethod
     def from_state(
@@ -182,7 +214,8 @@ class Shard:
     ) -> Shard:
         """The shard that ``to_state`` described. Raises ``SnapshotError``."""
         shard = cls(settings, registry)
-        shard._state, shard._names, shard._texts, shard._book = codec.decode(data)
+        shard._state, shard._names, shard._texts, shard._book, shard._controls = codec.decode(data)
+        shard._rules = shard._controls.lessons.rules(settings)
         return shard
 
     def digest(self) -> str:
@@ -195,7 +228,13 @@ class Shard:
             codec.canonical_rows(self._state),
             self._book.map_open(lambda _, episode: episode),
             self._texts.tables,
+            self._controls,
         )
+
+    def _slot_of(self, key: str) -> int | None:
+        for slot in range(len(self._slots), len(self._names)):
+            self._slots[self._names[slot].text] = slot
+        return self._slots.get(key)
 
     def _columns(self, batch: EventBatch) -> Columns:
         values = {c: getattr(batch, c) for c in Columns._fields if c != "fact"}
@@ -225,7 +264,7 @@ class Shard:
             fact = int(row["fact"])
             return self._book.add_hard(row, who, violations.NAMES[fact], sentence(fact, route))
         self._next_close_us = 0
-        weights = self.settings.channels[channel].weights
+        weights = self.weights_at(int(row["ts_us"]), channel)
         return self._book.apply(row, who, self._texts, weights)
 
     def _owner(self, name: KeyName) -> str | None:
@@ -270,4 +309,7 @@ def state_digest(shards: Sequence[Shard]) -> str:
     for kind in range(len(Texts().tables)):
         merged = {v: t for p in parts for v, t in p.texts[kind].items()}
         h.update(repr(sorted(merged.items())).encode())
+    standing = {name: s for p in parts for name, s in p.controls.standing.items()}
+    lessons = parts[0].controls.lessons if parts else None
+    h.update(repr((sorted(standing.items(), key=lambda item: item[0]), lessons)).encode())
     return h.hexdigest()

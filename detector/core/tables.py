@@ -81,6 +81,7 @@ PAIR = np.dtype(
         ("cells", "u2"),  # active cells it was seen in, while nothing was held
         ("days", "u1"),
         ("entry", "u1"),  # surprise when it first came, in 1/16 nat
+        ("mark", "u4"),  # kind, BARRED, and part of the key's hash: see mark_of
     ],
     align=True,
 )
@@ -97,6 +98,7 @@ EPISODE = np.dtype(
         ("peak", "f4"),
         ("over", "u1"),  # the threshold was reached
         ("held", "u1"),  # learning was held on its account
+        ("quiet_cell", "i4"),  # nothing opens up to and including this cell: it is expected
     ],
     align=True,
 )
@@ -119,6 +121,9 @@ SHARD = np.dtype(
     ],
     align=True,
 )
+
+KIND_BITS, BARRED, OWNER_BITS = 7, 8, 0xFFFFFFF0  # of PAIR.mark
+GONE = -(1 << 30)  # last cell of a record that nobody meets any more
 
 LIFE_CELLS = {"pairs": EXPIRY_CELLS, "actors": ACTOR_LIFE_CELLS, "auth": EXPIRY_CELLS}
 
@@ -210,6 +215,28 @@ def mix64(a: int, b: int) -> int:
 
 
 @kernel
+def unmix64(tag: int, a: int) -> int:
+    """The ``b`` of which ``mix64(a, b)`` is this tag; wrong once in 2^64, where 0 became 1.
+
+    >>> hex(unmix64(mix64(5, 0xFEDCBA9876543210), 5))
+    '0xfedcba9876543210'
+    """
+    x = np.uint64(tag)
+    x ^= x >> np.uint64(33)
+    x *= np.uint64(0x9CB4B2F8129337DB)
+    x ^= x >> np.uint64(33)
+    x *= np.uint64(0x4F74430C22A54005)
+    x ^= x >> np.uint64(33)
+    return (x ^ np.uint64(a)) * np.uint64(0xF1DE83E19937733D)
+
+
+@kernel
+def mark_of(key_hi: int, kind: int) -> int:
+    """What a pair says of its owner: 28 bits of the key's hash, and the kind plus 1."""
+    return (np.uint64(key_hi) & np.uint64(OWNER_BITS)) | np.uint64(kind + 1)
+
+
+@kernel
 def find_key(index: Any, keys: Any, hi: int, lo: int) -> int:
     """Slot of a key, or ``-1 - position`` of the free place where it belongs."""
     mask = np.uint64(len(index) - 1)
@@ -276,6 +303,21 @@ def note_value(s: Any, kind: int, value: int) -> None:
 
 
 @kernel
+def knows_value(s: Any, kind: int, value: int) -> bool:
+    """True for a value whose text was asked for; for any once no more are asked for."""
+    if s.shard[0].values >= NAMES_MAX:
+        return True
+    mask = np.uint64(len(s.values) - 1)
+    tag = mix64(np.uint64(kind + 1), value)
+    at = tag & mask
+    while s.values[at] != 0:
+        if s.values[at] == tag:
+            return True
+        at = (at + np.uint64(1)) & mask
+    return False
+
+
+@kernel
 def refill_values(values: Any, old: Any) -> None:
     """Enters all tags of ``old`` into an empty set."""
     mask = np.uint64(len(values) - 1)
@@ -296,8 +338,8 @@ def alive(table: Any, clock_us: int, life_cells: int) -> Any:
     return table[(table["tag"] != 0) & (table["last_cell"] >= oldest)]
 
 
-def grown(state: State) -> State:
-    """The same state with room for more.
+def grown(state: State, more_pairs: int = 0) -> State:
+    """The same state with room for more, for ``more_pairs`` at once if need be.
 
     The per-key arrays double when the keys fill them. A table at 60 % load loses what has
     expired, and doubles when more than half of it is still alive: months of churn do not
@@ -313,10 +355,11 @@ def grown(state: State) -> State:
         arrays["index"] = np.zeros(2 * len(state.index), np.int32)
         refill_index(arrays["index"], arrays["keys"], n_keys)
     for name, life_cells in LIFE_CELLS.items():
-        if int(shard[name][0]) >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
+        more = more_pairs if name == "pairs" else 0
+        while int(shard[name][0]) + more >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
             old = arrays[name]
             living = alive(old, int(shard["clock_us"][0]), life_cells)
-            factor = 2 if 2 * len(living) > shard[name][0] else 1
+            factor = 2 if 2 * len(living) > shard[name][0] or more else 1
             arrays[name] = np.zeros(factor * len(old), old.dtype)
             shard[name] = refill_table(arrays[name], living)
     if int(shard["values"][0]) >= TABLE_LOAD * len(state.values) - TABLE_SLACK:

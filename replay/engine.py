@@ -1,0 +1,130 @@
+"""Shards and fleet stage as the live service has them, fed in event-time order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from detector.core.control import EVERYONE, Confirmed, Control, Expected, about, end_of
+from detector.core.episodes import CHANNELS, THROTTLE, Episode
+from detector.core.events import EventBatch
+from detector.core.fleet import FleetStage
+from detector.core.shard import Shard
+from replay.agenda import Agenda, Wish
+
+END_US = (1 << 63) - 1
+
+
+@dataclass(slots=True)
+class Engine:
+    """The whole pipeline behind the decoder.
+
+    ``agenda`` holds control records to come; ``review`` may answer an alert with one.
+    """
+
+    shards: Sequence[Shard]
+    fleet: FleetStage
+    alerts: list[Episode] = field(default_factory=list)
+    notices: list[Episode] = field(default_factory=list)  # about no single key
+    throttles: list[Episode] = field(default_factory=list)  # recommended, no alerts
+    surges: list[Episode] = field(default_factory=list)  # all of the throttle channel, at the end
+    last_us: int = 0
+    agenda: Agenda = field(default_factory=Agenda)
+    review: Callable[[Episode], Wish | None] = lambda _: None
+    _raised: dict[str, Episode] = field(default_factory=dict)
+    _told: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.fleet.population = self.keys_by
+
+    def fold(self, batch: EventBatch) -> None:
+        """Folds a batch; batches must follow each other in event time."""
+        if not len(batch):
+            return
+        self.fleet.start(int(batch.ts_us[0]))
+        low, last_us = 0, int(batch.ts_us[-1])
+        while self.agenda.next_us <= last_us:
+            due_us = self.agenda.next_us
+            high = low + int(np.searchsorted(batch.ts_us[low:], due_us, "left"))
+            self._fold(batch.take(slice(low, high)))
+            low = high
+            self._decide(due_us)
+            self._tell(self.agenda.pop())
+        self._fold(batch.take(slice(low, None)))
+        self._decide(self.last_us)
+
+    def finish(self) -> list[Episode]:
+        """Decides what is left; returns all episodes, in opening order."""
+        for shard in self.shards:
+            shard.finish(self.last_us)
+        self._decide(END_US)
+        episodes = [e for shard in self.shards for e in shard.close_all()] + self.notices
+        episodes.sort(key=lambda e: (e.opened_us, e.alert_id))
+        self.surges = [e for e in episodes if e.channel == CHANNELS[THROTTLE]]
+        return [e for e in episodes if e.channel != CHANNELS[THROTTLE]]
+
+    def requests(self) -> dict[str, int]:
+        """Events by key, those that were too late included."""
+        return {key: n for shard in self.shards for key, n in shard.requests()}
+
+    def keys_by(self, ts_us: int) -> int:
+        """Keys the log had shown by an event time."""
+        return sum(shard.keys_by(ts_us) for shard in self.shards)
+
+    def told(self) -> dict[str, int]:
+        """Control records by what became of them; ``not_reached`` are later than the log."""
+        counts = {name: self._told[name] for name in ("applied", "unknown")}
+        return {**counts, "not_reached": len(self.agenda)}
+
+    def _fold(self, batch: EventBatch) -> None:
+        if not len(batch):
+            return
+        if len(self.shards) == 1:
+            self.fleet.offer(self.shards[0].fold(batch))
+        else:
+            owner = batch.key_lo % np.uint64(len(self.shards))
+            for i, shard in enumerate(self.shards):
+                self.fleet.offer(shard.fold(batch.take(np.flatnonzero(owner == i))))
+        self.last_us = int(batch.ts_us[-1])
+        for shard in self.shards:
+            shard.advance(self.last_us)
+
+    def _decide(self, watermark_us: int) -> None:
+        raised = self.fleet.release(watermark_us)
+        self.throttles += self.fleet.take_throttles()
+        for alert in raised:
+            self.alerts.append(alert)
+            self._raised[alert.alert_id] = alert
+            if not any(shard.mark_alerted(alert) for shard in self.shards):
+                self.notices.append(replace(alert, state="closed", closed_us=alert.opened_us))
+            wish = self.review(alert)
+            if wish is not None:
+                self.agenda.add(wish)
+
+    def _tell(self, wish: Wish | Control) -> None:
+        """Applies what was said, everywhere, as of its event time."""
+        record = self._resolved(wish) if isinstance(wish, Wish) else wish
+        if record is None:
+            self._told["unknown"] += 1
+            return
+        if isinstance(record, Confirmed):
+            self.fleet.confirm(record.alert_id)
+        elif isinstance(record, Expected):
+            self.fleet.heard(record.key)
+            if record.until_us is not None:
+                self.agenda.add(end_of(record))
+        known = [shard.control(record) for shard in self.shards]
+        self._told["applied" if any(known) or record.key == EVERYONE else "unknown"] += 1
+
+    def _resolved(self, wish: Wish) -> Control | None:
+        if not wish.alert_id:
+            return wish.record()
+        alert = self._raised.get(wish.alert_id)
+        if alert is None:
+            return None
+        channel = CHANNELS.index(alert.channel)
+        weights = self.shards[0].weights_at(alert.peak_us, channel)
+        return about(wish.verdict, alert, wish.at_us, weights, wish.until_us)
