@@ -12,6 +12,8 @@ from threading import Event
 import structlog
 
 from detector.checkpointer import Barrier, Checkpointer, Written
+from detector.control_desk import ControlDesk
+from detector.controls import ControlLog
 from detector.core.episodes import CHANNELS, THROTTLE, Episode
 from detector.core.errors import KeywatchError, TemporaryError
 from detector.core.events import RecordBatch
@@ -19,7 +21,7 @@ from detector.core.fleet import LOWEST, THROTTLES_PER_WEEK, FleetStage
 from detector.core.ports import Source
 from detector.decode import DeadLetterFile
 from detector.outbox import Outbox
-from detector.partitions import Engine, Partitions
+from detector.partitions import Engine, Partition, Partitions
 from detector.telemetry import (
     Alerted,
     Assigned,
@@ -48,6 +50,7 @@ class RunSettings:
     stop_timeout_s: float = 25.0
     idle_after_s: float = 60.0
     throttles_per_week: float = THROTTLES_PER_WEEK
+    requests_every_s: float = 1.0
 
 
 class Runner:
@@ -64,8 +67,9 @@ class Runner:
     6. journal each alert, then mark it in its shard; and each recommendation to limit a rate,
        which is no alert. While the journal fails, input is held and nothing else moves: what
        was decided is never lost
-    7. when due, take a barrier and let it be written in the background
-    8. commit the offsets of a finished snapshot, for lag tools only
+    7. take what people ask for into the journal of control records, and apply it
+    8. when due, take a barrier and let it be written in the background
+    9. commit the offsets of a finished snapshot, for lag tools only
 
     One thread owns it; ``stop`` may be set by any. An exception leaves the last snapshot as
     the truth: nothing is saved after an error.
@@ -84,6 +88,7 @@ class Runner:
         monotonic: Callable[[], float] = time.monotonic,
         step_hook: Callable[[str], None] = lambda _: None,
         on_progress: Callable[[], None] = lambda: None,
+        controls: ControlLog | None = None,
     ) -> None:
         self.stop = Event()
         self.partitions = Partitions(engine, checkpointer.load, monotonic, settings.idle_after_s)
@@ -104,6 +109,12 @@ class Runner:
         self._monotonic = monotonic
         self._step = step_hook
         self._on_progress = on_progress
+        self._desk = None
+        if controls is not None:
+            every_s = settings.requests_every_s
+            self._desk = ControlDesk(
+                controls, self.partitions, metrics, every_s, monotonic, step_hook
+            )
         self._watermark_us = 0
         self._pending: deque[Episode] = deque()
         self._held = False
@@ -135,6 +146,8 @@ class Runner:
             )
             self._fleet.population = self.partitions.keys_by
         self._watermark_us = restored.watermark_us
+        if self._desk is not None:
+            self._desk.restore(self._fleet)
         undelivered = self._outbox.recover()
         _log.info("restored", partitions=restored.partitions, undelivered_alerts=undelivered)
 
@@ -152,6 +165,8 @@ class Runner:
             self._fold(batch)
         self._step("run.folded")
         self._decide()
+        if self._desk is not None and not self._pending:
+            self._desk.turn(self._fleet, self._watermark_us)
         if polled.settled:  # a join that ends while we are busy would be thrown away
             self._snapshot_if_due()
         self._pulse_if_due()
@@ -193,14 +208,18 @@ class Runner:
             self._collect(wait_s=self._settings.stop_timeout_s)
 
     def _fold(self, records: RecordBatch) -> None:
-        """Steps 3 to 5 for one record batch."""
+        """Steps 3 to 5 for one record batch, cut where control records take effect."""
         partition = self.partitions[records.partition]
-        first, last = int(records.offsets[0]), int(records.offsets[-1])
+        first = int(records.offsets[0])
         if first < partition.next_offset:
             raise KeywatchError(
                 f"offset {first} of partition {records.partition} came again "
                 f"(expected {partition.next_offset})"
             )
+        for part in partition.parts(records):
+            self._fold_part(partition, part)
+
+    def _fold_part(self, partition: Partition, records: RecordBatch) -> None:
         decoded = partition.decoder.decode(records)
         if decoded.rejected and self._dead_letters is not None:
             self._dead_letters.append(decoded.rejected)
@@ -209,7 +228,7 @@ class Runner:
         began_ns = time.perf_counter_ns()
         candidates = partition.shard.fold(decoded.batch)
         fold_ns = time.perf_counter_ns() - began_ns
-        partition.next_offset, partition.changed = last + 1, True
+        partition.next_offset, partition.changed = int(records.offsets[-1]) + 1, True
         partition.last_data_s = self._monotonic()
         self._fleet.offer(candidates)
         self._events_since += len(records)
@@ -263,7 +282,7 @@ class Runner:
             _log.error("input held: alerts cannot be journalled", error=str(error))
 
     def _snapshot_if_due(self) -> None:
-        """Steps 7 and 8."""
+        """Steps 8 and 9."""
         self._collect()
         age_s = self._monotonic() - self._snapshot_s
         due = age_s >= self._settings.snapshot_every_s
@@ -325,6 +344,10 @@ class Runner:
             over_cap={
                 "keys": sum(s.counters["keys_over_cap"] for s in shards),
                 "values": sum(s.counters["values_over_cap"] for s in shards),
+            },
+            heirs={
+                "inherited": sum(s.counters["heirs"] for s in shards),
+                "blank": sum(s.counters["heirs_blank"] for s in shards),
             },
             snapshot_age_s=now_s - self._snapshot_s,
             held=self._held,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 
-from detector.core.control import EVERYONE, Confirmed, Control, Expected, about, end_of
+from detector.core.control import EVERYONE, Alert, Control, Expected, about, end_of
 from detector.core.episodes import CHANNELS, THROTTLE, Episode
 from detector.core.events import EventBatch
 from detector.core.fleet import FleetStage
@@ -35,6 +37,7 @@ class Engine:
     agenda: Agenda = field(default_factory=Agenda)
     review: Callable[[Episode], Wish | None] = lambda _: None
     _raised: dict[str, Episode] = field(default_factory=dict)
+    _home: dict[int, int] = field(default_factory=dict)  # shard by key hash
     _told: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -85,12 +88,28 @@ class Engine:
         if len(self.shards) == 1:
             self.fleet.offer(self.shards[0].fold(batch))
         else:
-            owner = batch.key_lo % np.uint64(len(self.shards))
+            owner = self._homes(batch)
             for i, shard in enumerate(self.shards):
                 self.fleet.offer(shard.fold(batch.take(np.flatnonzero(owner == i))))
         self.last_us = int(batch.ts_us[-1])
         for shard in self.shards:
             shard.advance(self.last_us)
+
+    def _homes(self, batch: EventBatch) -> npt.NDArray[np.int64]:
+        """The shard of each event: a key and its successors are always in the same one."""
+        n, registry = len(self.shards), self.shards[0].registry
+        owner = (batch.key_lo % np.uint64(n)).astype(np.int64)
+        if registry is None or not registry.has_successors:
+            return owner
+        lows, first, which = np.unique(batch.key_lo, return_index=True, return_inverse=True)
+        homes = owner[first]
+        for i, low in enumerate(lows.tolist()):
+            if low not in self._home:
+                key = int(batch.key_hi[first[i]]) << 64 | low
+                family = registry.family(batch.names.keys[key].text) if key else None
+                self._home[low] = int(homes[i]) if family is None else crc32(family.encode()) % n
+            homes[i] = self._home[low]
+        return homes[which]
 
     def _decide(self, watermark_us: int) -> None:
         raised = self.fleet.release(watermark_us)
@@ -110,12 +129,9 @@ class Engine:
         if record is None:
             self._told["unknown"] += 1
             return
-        if isinstance(record, Confirmed):
-            self.fleet.confirm(record.alert_id)
-        elif isinstance(record, Expected):
-            self.fleet.heard(record.key)
-            if record.until_us is not None:
-                self.agenda.add(end_of(record))
+        self.fleet.tell(record)
+        if isinstance(record, Expected) and record.until_us is not None:
+            self.agenda.add(end_of(record))
         known = [shard.control(record) for shard in self.shards]
         self._told["applied" if any(known) or record.key == EVERYONE else "unknown"] += 1
 
@@ -127,4 +143,4 @@ class Engine:
             return None
         channel = CHANNELS.index(alert.channel)
         weights = self.shards[0].weights_at(alert.peak_us, channel)
-        return about(wish.verdict, alert, wish.at_us, weights, wish.until_us)
+        return about(wish.verdict, Alert.of(alert), wish.at_us, weights, wish.until_us)

@@ -176,6 +176,7 @@ def _summary(
         "held_back": engine.fleet.held_back,
         "collapsed": engine.fleet.collapsed,
         "episodes": len(episodes),
+        "heirs": {"with_baseline": counters["heirs"], "blank": counters["heirs_blank"]},
         "late": counters["late"],
         "auth_failed": counters["auth_failed"],
         "first_event": rfc3339(tally.first_us) if tally.last_us else None,

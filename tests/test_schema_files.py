@@ -167,6 +167,7 @@ SUMMARY = {
     "notices": 1,
     "collapsed": 3,
     "episodes": 2,
+    "heirs": {"with_baseline": 1, "blank": 0},
     "late": 0,
     "first_event": "2026-09-21T14:13:20Z",
     "last_event": "2026-09-22T14:13:20.5Z".replace(".5", ".500000"),

@@ -13,6 +13,7 @@ Each is applied at one place in the log, by every shard; the shard that has the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -73,27 +74,43 @@ KINDS: dict[str, type[Expected | Confirmed | Withdrawn | Reset]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What a verdict needs of the alert it is about; ``shares`` are nats by signal, weighted."""
+
+    alert_id: str
+    key: str
+    channel: str
+    network: str
+    client: str
+    peak_us: int
+    since_us: int
+    shares: Mapping[str, float]
+
+    @classmethod
+    def of(cls, e: Episode) -> Alert:
+        """Of an episode as it was raised."""
+        actor, since_us = e.actor, e.first_suspicious_us
+        if actor is not None and e.channel == CHANNELS[STOLEN]:
+            since_us = actor.first_seen_us
+        network, client = (actor.network, actor.client) if actor is not None else ("", "")
+        shares = {r.signal: r.nats for r in e.reasons}
+        return cls(e.alert_id, e.key, e.channel, network, client, e.peak_us, since_us, shares)
+
+
 def about(
-    verdict: str,
-    alert: Episode,
-    at_us: int,
-    weights: Sequence[float],
-    until_us: int | None = None,
+    verdict: str, alert: Alert, at_us: int, weights: Sequence[float], until_us: int | None = None
 ) -> Control:
     """A verdict on an alert; ``weights`` are those of its channel when it was raised."""
-    actor, shares = alert.actor, {r.signal: r.nats for r in alert.reasons}
-    since_us = alert.first_suspicious_us
-    if actor is not None and alert.channel == CHANNELS[STOLEN]:
-        since_us = actor.first_seen_us
     fields = Verdict(
         at_us=at_us,
         key=alert.key,
         alert_id=alert.alert_id,
         channel=alert.channel,
-        network=actor.network if actor is not None else "",
-        client=actor.client if actor is not None else "",
-        since_us=since_us,
-        evidence=unweighted(shares, weights),
+        network=alert.network,
+        client=alert.client,
+        since_us=alert.since_us,
+        evidence=unweighted(alert.shares, weights),
     )
     return said(verdict, fields, until_us)
 

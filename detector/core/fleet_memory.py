@@ -46,6 +46,7 @@ class Held(msgspec.Struct, array_like=True):
 class Memory(msgspec.Struct):
     """Idempotent under repeated candidates; each part has a cap or a length of time."""
 
+    sequence: int = -1  # of the last control record applied
     start_us: int = -1
     decided_us: int = -1
     budgets: Budgets = msgspec.field(default_factory=Budgets)

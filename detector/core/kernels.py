@@ -88,7 +88,8 @@ def make_scratch() -> Scratch:
 
 
 @kernel
-def _new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
+def new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
+    """Slot of a key that begins now; ``place`` is its free one in the index."""
     slot = s.shard[0].keys
     s.index[place] = slot + 1
     s.shard[0].keys += 1
@@ -267,29 +268,40 @@ def _refused(
         if a.tries < TRIES_MAKE_A_KEY or shard.keys >= keys_max:
             return n_rows
         free = find_key(s.index, s.keys, b.key_hi[i], b.key_lo[i])
-        slot = _new_key(s, -1 - free, b.key_hi[i], b.key_lo[i], ts_us)
+        slot = new_key(s, -1 - free, b.key_hi[i], b.key_lo[i], ts_us)
     return judge_refused(s, slot, a, z, limits, ts_us, i, rows, n_rows)
 
 
 @kernel
+def _begins(s: Any, b: Any, i: int) -> bool:
+    """True for an accepted event of a key that has had none so far."""
+    if b.auth[i] == AUTH_FAILED or (b.key_hi[i] == 0 and b.key_lo[i] == 0):
+        return False
+    slot = find_key(s.index, s.keys, b.key_hi[i], b.key_lo[i])
+    return slot < 0 or s.keys[slot].ordinal == 0
+
+
+@kernel
 def fold(
-    s: Any, b: Any, start: int, keys_max: int, rules: Rules, scratch: Scratch
-) -> tuple[int, int]:
-    """Folds events from ``start``; returns (next event, rows filled).
+    s: Any, b: Any, start: int, asked: int, keys_max: int, rules: Rules, scratch: Scratch
+) -> tuple[int, int, bool]:
+    """Folds events from ``start``; returns (next event, rows filled, whether it asks).
 
     Stops early when a table must grow or ``scratch.rows`` could overflow; the caller makes room
-    and calls again.
+    and calls again. With ``asked >= -1`` it also stops, and asks, at the first accepted event of
+    each key, which may be another one's heir; the answer for event ``asked`` is known.
     """
     n_rows, shard = 0, s.shard[0]
     rows, found, z = scratch.rows, scratch.found, scratch.z
     for i in range(start, len(b.ts_us)):
         if needs_room(s) or n_rows + 8 > len(rows):
-            return i, n_rows
-        ts_us = b.ts_us[i]
+            return i, n_rows, False
+        ts_us, hi, lo = b.ts_us[i], b.key_hi[i], b.key_lo[i]
+        if asked >= -1 and i != asked and _begins(s, b, i):
+            return i, n_rows, True
         shard.events += 1
         shard.clock_us = max(shard.clock_us, ts_us)
         limits = rules.limits[in_force(rules.since_cell, cell_of(ts_us))]
-        hi, lo = b.key_hi[i], b.key_lo[i]
         if hi == 0 and lo == 0:
             shard.no_key += 1
             continue
@@ -301,7 +313,7 @@ def fold(
             if shard.keys >= keys_max:
                 shard.keys_over_cap += 1
                 continue
-            slot = _new_key(s, -1 - slot, hi, lo, ts_us)
+            slot = new_key(s, -1 - slot, hi, lo, ts_us)
         key = s.keys[slot]
         key.ordinal += 1
         fact = b.fact[i]
@@ -313,4 +325,4 @@ def fold(
         elapsed_us = max(0, ts_us - key.last_us)
         key.last_us = max(key.last_us, ts_us)
         n_rows = _fold_event(s, slot, elapsed_us, b, i, limits, found, z, rows, n_rows)
-    return len(b.ts_us), n_rows
+    return len(b.ts_us), n_rows, False

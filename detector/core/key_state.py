@@ -163,9 +163,9 @@ def forget(state: State, slot: int) -> None:
     unknow(state, known_values(state, slot).places)
     state.actors["last_cell"][actors_of(state, slot)] = GONE
     kept = {name: state.keys[name][slot].copy() for name in IDENTITY}
-    tries = find_tag(state.auth, mix64(kept["hi"], kept["lo"]))
+    tag: Any = np.uint64(mix64(kept["hi"], kept["lo"]))
+    tries = find_tag(state.auth, tag)
     if tries >= 0:
-        tag = state.auth["tag"][tries]
         state.auth[tries] = np.zeros((), state.auth.dtype)
         state.auth["tag"][tries], state.auth["last_cell"][tries] = tag, GONE
     for name in tables.PER_KEY:
@@ -194,13 +194,14 @@ def inherit(state: State, heir: int, parent: int, ts_us: int) -> State:
     grown.
     """
     own = {name: state.keys[name][heir].copy() for name in IDENTITY}
+    episodes = state.episodes[heir].copy()
     for name in tables.PER_KEY:
         getattr(state, name)[heir] = getattr(state, name)[parent]
     for name, value in own.items():
         state.keys[name][heir] = value
     for name in ("first_us", "last_us"):
         state.keys[name][heir] = ts_us
-    state.episodes[heir] = np.zeros((), state.episodes.dtype)
+    state.episodes[heir] = episodes
     state.keys["actors"][heir] = state.keys["rival"][heir] = 0
     calm(state, heir)
     known = known_values(state, parent)

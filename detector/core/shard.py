@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detector.core import codec, kernel_episodes, kernels, tables, verdicts, violations
+from detector.core import codec, kernel_episodes, kernels, key_state, tables, verdicts, violations
 from detector.core.book import EpisodeBook, Subject, as_of
 from detector.core.control import Control
 from detector.core.episodes import Candidate, Episode
@@ -32,6 +32,8 @@ _COUNTERS = (
     "auth_failed",
     "keys_over_cap",
     "values_over_cap",
+    "heirs",
+    "heirs_blank",
 )
 
 
@@ -83,6 +85,7 @@ class Shard:
     def __init__(self, settings: ShardSettings, registry: KeyRegistry | None = None) -> None:
         self.settings = settings
         self.registry = registry
+        self._has_heirs = registry is not None and registry.has_successors
         self._violations = ViolationTable(registry)
         self._state = tables.blank(keys=1024, pairs=8192, actors=1024)
         self._names: list[KeyName] = []
@@ -131,11 +134,11 @@ class Shard:
         """
         columns = self._columns(batch)
         candidates: list[Candidate] = []
-        at = 0
+        at, asked = 0, -1 if self._has_heirs else -2
         while at < len(batch):
             before = at
-            at, n_rows = kernels.fold(
-                self._state, columns, at, self.settings.keys_max, self._rules, self._scratch
+            at, n_rows, asks = kernels.fold(
+                self._state, columns, at, asked, self.settings.keys_max, self._rules, self._scratch
             )
             self._take_names(batch)
             rows = self._scratch.rows[:n_rows]
@@ -144,7 +147,10 @@ class Shard:
                 if candidate is not None:
                     candidates.append(candidate)
             rows[:] = np.zeros((), tables.ROW)
-            if at == before or at < len(batch):
+            if asks:
+                asked = at
+                self._welcome(batch, at)
+            elif at == before or at < len(batch):
                 self._state = tables.grown(self._state)
         self._sweep(self.clock_us - SWEEP_GRACE_US)
         return candidates
@@ -239,6 +245,25 @@ class Shard:
     def _columns(self, batch: EventBatch) -> Columns:
         values = {c: getattr(batch, c) for c in Columns._fields if c != "fact"}
         return Columns(**values, fact=self._violations.codes(batch))
+
+    def _welcome(self, batch: EventBatch, at: int) -> None:
+        """A key's first event: one that replaces another key begins with that one's baseline."""
+        hi, lo, state = batch.key_hi[at], batch.key_lo[at], self._state
+        name = batch.names.keys[int(hi) << 64 | int(lo)]
+        assert self.registry is not None
+        parent_name = self.registry.predecessor(name.text)
+        if parent_name is None or self.n_keys >= self.settings.keys_max:
+            return
+        parent = self._slot_of(parent_name)
+        if parent is None or state.keys["cell"][parent] < 0:
+            state.shard["heirs_blank"] += 1
+            return
+        slot, ts_us = tables.find_key(state.index, state.keys, hi, lo), int(batch.ts_us[at])
+        if slot < 0:
+            slot = kernels.new_key(state, -1 - slot, hi, lo, ts_us)
+            self._take_names(batch)
+        self._state = key_state.inherit(state, slot, parent, ts_us)
+        self._state.shard["heirs"] += 1
 
     def _take_names(self, batch: EventBatch) -> None:
         keys, shard = self._state.keys, self._state.shard

@@ -116,6 +116,8 @@ SHARD = np.dtype(
         ("auth_failed", "i8"),
         ("keys_over_cap", "i8"),
         ("values_over_cap", "i8"),
+        ("heirs", "i8"),  # keys that inherited a baseline
+        ("heirs_blank", "i8"),  # keys whose predecessor is not in this shard
         ("values", "i8"),  # distinct hashed values whose text is known
         ("unnamed", "i8"),  # entries of State.unnamed waiting for their text
     ],

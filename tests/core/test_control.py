@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detector.core import key_state
-from detector.core.control import Confirmed, Expected, Reset, Withdrawn, about, end_of
+from detector.core.control import Alert, Confirmed, Expected, Reset, Withdrawn, about, end_of
 from detector.core.episodes import STOLEN
 from detector.core.events import EventBatch
 from detector.core.lessons import LESSONS_MAX, SETS_MAX, Lessons
@@ -65,7 +65,7 @@ def stolen():
 
 
 def said(verdict, alert, at_us, **more):
-    return about(verdict, alert, at_us, SETTINGS.stolen.weights, **more)
+    return about(verdict, Alert.of(alert), at_us, SETTINGS.stolen.weights, **more)
 
 
 NOW_US = THEFT_US + 40 * MINUTE_US
@@ -163,7 +163,7 @@ def test_expected_abuse_is_quiet_for_a_week_and_then_usual():
     over = [c.episode for c in shard.fold(walk) if c.episode.channel == "abused"]
     assert over
     at_us = int(walk.ts_us[-1]) + MINUTE_US
-    shard.control(about("expected", over[-1], at_us, SETTINGS.abused.weights))
+    shard.control(about("expected", Alert.of(over[-1]), at_us, SETTINGS.abused.weights))
     again = replace(walk, ts_us=walk.ts_us + 60 * MINUTE_US)
     assert scores(shard, again, "abused") == []
     quiet = shard._state.episodes["quiet_cell"][0]
@@ -231,6 +231,20 @@ def test_after_a_reset_a_key_is_new_but_for_its_name():
             assert [f for f in same if not np.array_equal(mine[f], new[f])] == []
         else:
             assert mine.tobytes() == new.tobytes(), name
+
+
+def test_any_key_can_be_reset():
+    """Also where hashes fill all 64 bits, and where the key was refused before."""
+    rows = [(START_US + i, f"key{i % 40}", "10.0.0", "c/1", "GET /a/b", 200) for i in range(400)]
+    batch = batch_of(rows)
+    batch.auth[:40] = 2
+    shard = Shard(SETTINGS)
+    shard.fold(batch)
+    for i in range(40):
+        assert shard.control(Reset(at_us=NOW_US, key=f"key{i}"))
+        assert len(key_state.known_values(shard._state, i).places) == 0
+    assert (shard._state.pairs["last_cell"][shard._state.pairs["tag"] != 0] < 0).all()
+    assert not shard._state.auth["tries"].any()
 
 
 def test_a_reset_keeps_the_days_of_hard_facts():
