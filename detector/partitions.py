@@ -12,6 +12,7 @@ from detector.controls import Journalled
 from detector.core.control import Control
 from detector.core.episodes import Episode
 from detector.core.events import RecordBatch
+from detector.core.fleet_silences import Silence
 from detector.core.ports import Decoder
 from detector.core.registry import KeyRegistry
 from detector.core.settings import ShardSettings
@@ -151,6 +152,10 @@ class Partitions:
                 state.controls.append((made.offsets[partition], made.sequence, made.record))
                 is_known |= state.catch_up()
         return is_known
+
+    def silences(self, after_us: int, until_us: int) -> list[Silence]:
+        """Silences of all keys that are due in ``(after_us, until_us]`` and last."""
+        return [s for state in self._all() for s in state.shard.silences(after_us, until_us)]
 
     def weights_at(self, ts_us: int, channel: int) -> tuple[float, ...]:
         """A channel's weights for an event of that time: the same in every partition."""

@@ -18,6 +18,7 @@ from detector.core.episodes import CHANNELS, THROTTLE, Episode
 from detector.core.errors import KeywatchError, TemporaryError
 from detector.core.events import RecordBatch
 from detector.core.fleet import LOWEST, THROTTLES_PER_WEEK, FleetStage
+from detector.core.fleet_silences import Silence, grid
 from detector.core.ports import Source
 from detector.decode import DeadLetterFile
 from detector.outbox import Outbox
@@ -29,6 +30,7 @@ from detector.telemetry import (
     Metrics,
     Pulse,
     Recommended,
+    Silent,
     SnapshotFailed,
     SnapshotWritten,
 )
@@ -119,6 +121,7 @@ class Runner:
         self._pending: deque[Episode] = deque()
         self._held = False
         self._closed: list[Episode] = []
+        self._silences: list[Silence] = []
         self._writing: tuple[Future[Written], Barrier] | None = None
         self._events_since = 0
         self._snapshot_s = self._pulse_s = monotonic()
@@ -231,6 +234,7 @@ class Runner:
         partition.next_offset, partition.changed = int(records.offsets[-1]) + 1, True
         partition.last_data_s = self._monotonic()
         self._fleet.offer(candidates)
+        self._fleet.silences.hear(partition.shard.take_silences())
         self._events_since += len(records)
         n = len(decoded.batch)
         BatchFolded(n, decoded.no_key, decoded.rejected, len(candidates), fold_ns).emit(
@@ -243,6 +247,7 @@ class Runner:
         self._watermark_us = max(self._watermark_us, reached_us)
         self._pending.extend(self._fleet.release(self._watermark_us, idle=self._is_idle()))
         self._pending.extend(self._fleet.take_throttles())
+        self._listen()
         while self._pending:
             decided = replace(self._pending[0], simulated=self._engine.simulated)
             self._step("run.before_alert")
@@ -257,6 +262,17 @@ class Runner:
             self._held = False
             self._source.release()
             _log.info("input goes on")
+
+    def _listen(self) -> None:
+        """Silences of keys: noted with the next snapshot, sent to nobody."""
+        silences, until_us = self._fleet.silences, grid(self._watermark_us)
+        if until_us <= silences.swept_us:
+            return
+        silences.hear(self.partitions.silences(silences.swept_us, until_us))
+        for silence in silences.take(until_us):
+            self._silences.append(silence)
+            Silent().emit(self._metrics)
+            _log.info("silence", key=silence.key, text=silence.text)
 
     def _tell(self, decided: Episode, *, is_new: bool) -> None:
         """Marks a journalled alert; counts it, or a recommendation, unless it was known."""
@@ -295,8 +311,10 @@ class Runner:
         taken = self.partitions.take_closed(self._watermark_us)
         closed = self._closed + [e for e in taken if not _is_throttle(e)]
         changes = self.partitions.take_changes()
-        barrier = Barrier(changes, self._fleet.to_state(), self._watermark_us, closed)
-        self._closed, self._events_since = [], 0
+        barrier = Barrier(
+            changes, self._fleet.to_state(), self._watermark_us, closed, self._silences
+        )
+        self._closed, self._silences, self._events_since = [], [], 0
         self._snapshot_s = self._monotonic()
         self._writing = self._checkpointer.submit(barrier), barrier
 
@@ -325,6 +343,7 @@ class Runner:
     def _take_back(self, barrier: Barrier, error: KeywatchError) -> None:
         """The set was not completed: what it held must be in the next one."""
         self._closed = [*barrier.closed, *self._closed]
+        self._silences = [*barrier.silences, *self._silences]
         self.partitions.take_back(barrier.partitions)
         SnapshotFailed().emit(self._metrics)
         _log.error("snapshot failed, the one before stays", error=str(error))

@@ -43,6 +43,7 @@ class Metrics:
         self.alerts = Counter("keywatch_alerts", "Alerts", ["channel", "severity"], registry=r)
         self.throttles = Counter("keywatch_throttles", "Rate limits recommended", registry=r)
         self.controls = Counter("keywatch_controls", "Records applied", ["verdict"], registry=r)
+        self.silences = Counter("keywatch_silences", "Silences told", registry=r)
         self.closed = Counter("keywatch_episodes_closed", "Episodes closed", registry=r)
         self.lag = Gauge("keywatch_lag_records", "Behind the log's end", ["partition"], registry=r)
         self.partitions = Gauge("keywatch_partitions", "Partitions assigned", registry=r)
@@ -130,6 +131,15 @@ class Controlled:
     def emit(self, metrics: Metrics) -> None:
         """Adds to the counter of its kind."""
         metrics.controls.labels(self.verdict).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A key, or many at once, were told to have fallen silent."""
+
+    def emit(self, metrics: Metrics) -> None:
+        """Adds to the counter; it is no alert."""
+        metrics.silences.inc()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from detector.core.control import EVERYONE, Alert, Control, Expected, about, end
 from detector.core.episodes import CHANNELS, THROTTLE, Episode
 from detector.core.events import EventBatch
 from detector.core.fleet import FleetStage
+from detector.core.fleet_silences import Silence, grid
 from detector.core.shard import Shard
 from replay.agenda import Agenda, Wish
 
@@ -33,6 +34,7 @@ class Engine:
     notices: list[Episode] = field(default_factory=list)  # about no single key
     throttles: list[Episode] = field(default_factory=list)  # recommended, no alerts
     surges: list[Episode] = field(default_factory=list)  # all of the throttle channel, at the end
+    silences: list[Silence] = field(default_factory=list)  # in no budget, no alerts
     last_us: int = 0
     agenda: Agenda = field(default_factory=Agenda)
     review: Callable[[Episode], Wish | None] = lambda _: None
@@ -64,6 +66,7 @@ class Engine:
         for shard in self.shards:
             shard.finish(self.last_us)
         self._decide(END_US)
+        self._listen(self.last_us, is_end=True)
         episodes = [e for shard in self.shards for e in shard.close_all()] + self.notices
         episodes.sort(key=lambda e: (e.opened_us, e.alert_id))
         self.surges = [e for e in episodes if e.channel == CHANNELS[THROTTLE]]
@@ -94,6 +97,18 @@ class Engine:
         self.last_us = int(batch.ts_us[-1])
         for shard in self.shards:
             shard.advance(self.last_us)
+        self._listen(grid(self.last_us))
+
+    def _listen(self, until_us: int, *, is_end: bool = False) -> None:
+        """Takes the silences that are due by then."""
+        silences = self.fleet.silences
+        found = [s for shard in self.shards for s in shard.take_silences()]
+        if until_us > silences.swept_us:
+            after_us = silences.swept_us
+            found += [s for shard in self.shards for s in shard.silences(after_us, until_us)]
+        silences.hear(found)
+        if until_us > silences.swept_us:
+            self.silences += silences.take(until_us, is_end=is_end)
 
     def _homes(self, batch: EventBatch) -> npt.NDArray[np.int64]:
         """The shard of each event: a key and its successors are always in the same one."""

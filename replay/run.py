@@ -172,6 +172,11 @@ def _summary(
         "notices": engine.fleet.notices,
         "throttles": len(engine.throttles),
         "verdicts": engine.told(),
+        "silences": {
+            "told": engine.fleet.silences.told,
+            "collapsed": engine.fleet.silences.collapsed,
+            "notices": engine.fleet.silences.notices,
+        },
         "hard_alerts": len(engine.alerts) - len(statistical),
         "held_back": engine.fleet.held_back,
         "collapsed": engine.fleet.collapsed,
@@ -259,6 +264,8 @@ def _write(
         (out / "episodes.ndjson").write_bytes(_lines(records))
         throttles = [t.to_record() for t in engine.throttles]
         (out / "throttles.ndjson").write_bytes(_lines(throttles))
+        silences = [s.to_record() for s in engine.silences]
+        (out / "silences.ndjson").write_bytes(_lines(silences))
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         (out / "summary.json").write_bytes(text + b"\n")
     except OSError as e:

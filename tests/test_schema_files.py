@@ -164,6 +164,7 @@ SUMMARY = {
     "hard_alerts": 0,
     "throttles": 2,
     "verdicts": {"applied": 1, "unknown": 0, "not_reached": 0},
+    "silences": {"told": 1, "collapsed": 12, "notices": 1},
     "notices": 1,
     "collapsed": 3,
     "episodes": 2,

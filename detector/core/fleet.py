@@ -35,6 +35,7 @@ from detector.core.fleet_memory import (
     Memory,
 )
 from detector.core.fleet_notices import HARD_KEYS_MAX, as_episode
+from detector.core.fleet_silences import Silences
 from detector.core.fleet_window import DAY_US, Finding, Sight, sight_of
 from detector.core.settings import ShardSettings
 
@@ -145,6 +146,11 @@ class FleetStage:
         """Recommendations to limit a key's rate, decided since the last call. Never alerts."""
         taken, self._memory.throttles = self._memory.throttles, []
         return taken
+
+    @property
+    def silences(self) -> Silences:
+        """Keys that have fallen silent: no alerts, and in no budget."""
+        return self._memory.silences
 
     def confirm(self, alert_id: str) -> None:
         """An alert was a true one: it stops counting in tail, correction and cap."""

@@ -27,6 +27,7 @@ from detector.core.kernel_actors import (
 )
 from detector.core.kernel_episodes import hard_fact, judge, judge_refused
 from detector.core.kernel_evidence import gather, observe_surge, stolen_view
+from detector.core.kernel_silence import note_return
 from detector.core.kernel_sources import entry_nats, is_settled, is_young, learn_usage, visit
 from detector.core.rows import ROW
 from detector.core.tables import EXPIRY_CELLS, GONE, find_key, find_tag, mix64, needs_room
@@ -40,6 +41,7 @@ from models import (
     novelty,
     probing,
     sequence,
+    silence,
     slow,
     surge,
     volume,
@@ -125,6 +127,7 @@ def _advance(s: Any, slot: int, cell: int) -> None:
     key.expected += v.mean
     if gap > 1:
         key.expected += (gap - 1) * volume.level_per_cell(v, key.cell)
+    silence.wake(s.silence[slot], v, s.season[slot], key.cell, cell, held)
     surge.commit(s.surge[slot], float(v.count), v.mean, gap, held)
     volume.commit(s.volume[slot], s.season[slot], key.cell, cell, held)
     novelty.commit(s.novelty[slot], gap, held)
@@ -171,6 +174,7 @@ def _fold_event(
     key, n = s.keys[slot], s.novelty[slot]
     cell = max(key.cell, cell_of(ts_us))
     if cell > key.cell:
+        n_rows = note_return(s, slot, cell, key.last_us - elapsed_us, rows, n_rows)
         _advance(s, slot, cell)
     s.volume[slot].count += 1
     observe_surge(s, slot)

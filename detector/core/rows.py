@@ -1,4 +1,4 @@
-"""What comes out of the fold: one row per episode opened, raised, closed, or hard fact.
+"""What comes out of the fold: one row per episode opened, raised, closed, hard fact, or silence.
 
 A row copies what its episode's sentences need, so that nothing later in the log can change it.
 """
@@ -10,11 +10,11 @@ import numpy as np
 from models.fusion import N_FAMILIES
 from models.novelty import KINDS
 
-OPEN, PEAK, CLOSE, HARD = 1, 2, 3, 4
+OPEN, PEAK, CLOSE, HARD, SILENT = 1, 2, 3, 4, 5
 
 ROW = np.dtype(
     [
-        ("kind", "u1"),  # OPEN, PEAK, CLOSE or HARD
+        ("kind", "u1"),  # OPEN, PEAK, CLOSE, HARD or SILENT
         ("channel", "u1"),
         ("over", "u1"),
         ("slot", "i8"),

@@ -14,13 +14,15 @@ from detector.core.book import EpisodeBook, Subject, as_of
 from detector.core.control import Control
 from detector.core.episodes import Candidate, Episode
 from detector.core.events import EventBatch, KeyName
+from detector.core.fleet_silences import Silence
 from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
+from detector.core.kernel_silence import Sweeper
 from detector.core.registry import KeyRegistry
 from detector.core.sentences import Texts
 from detector.core.settings import ShardSettings
 from detector.core.verdicts import Controls, Parts
 from detector.core.violations import ViolationTable, sentence
-from models.clock import cell_of
+from models.clock import CELL_US, cell_of
 
 # A key's event may come this much later than others of its partition (the decoder's late
 # limit and a little more); only then can another key's time decide that its episode is over.
@@ -94,6 +96,8 @@ class Shard:
         self._controls = Controls()
         self._rules = self._controls.lessons.rules(settings)
         self._slots: dict[str, int] = {}
+        self._sweeper = Sweeper()
+        self._silences: list[Silence] = []
         self._scratch = kernels.make_scratch()
         self._next_close_us = 0
 
@@ -175,6 +179,29 @@ class Shard:
         at = kernels.in_force(self._rules.since_cell, cell_of(ts_us))
         weights: list[float] = self._rules.limits[at, channel, 3:].tolist()
         return tuple(weights)
+
+    def take_silences(self) -> list[Silence]:
+        """Silences that ended since the last call; to be taken before a snapshot is."""
+        taken, self._silences = self._silences, []
+        return taken
+
+    def silences(self, after_us: int, until_us: int) -> list[Silence]:
+        """Silences that last and are due in ``(after_us, until_us]``, by the order of keys."""
+        cells = after_us // CELL_US, until_us // CELL_US
+        rows = self._sweeper.sweep(self._state, *cells, self._scratch.rows)
+        self._scratch.rows[:] = np.zeros((), tables.ROW)
+        return [self._silence(row) for row in rows]
+
+    def _silence(self, row: Any) -> Silence:
+        name = self._names[int(row["slot"])]
+        return Silence(
+            at_us=int(row["ts_us"]),
+            key=name.text,
+            owner=self._owner(name),
+            since_us=int(row["opened_us"]),
+            expected=round(float(row["mean"]), 3),
+            nats=round(float(row["score"]), 3),
+        )
 
     def mark_alerted(self, alert: Episode) -> bool:
         """Writes the fleet's decision into its episode; False when it is not this shard's."""
@@ -281,6 +308,9 @@ class Shard:
         slot, channel = int(row["slot"]), int(row["channel"])
         if row["kind"] == tables.CLOSE:
             self._book.close(slot, channel, row)
+            return None
+        if row["kind"] == tables.SILENT:
+            self._silences.append(self._silence(row))
             return None
         name = self._names[slot]
         who = Subject(name, self._owner(name))

@@ -25,6 +25,7 @@ from models.misses import MISSES
 from models.novelty import KINDS, NOVELTY
 from models.probing import PROBING
 from models.sequence import SEQUENCE
+from models.silence import SILENCE
 from models.slow import SLOW
 from models.surge import SURGE
 from models.volume import VOLUME
@@ -33,7 +34,8 @@ EXPIRY_CELLS = 56 * 96
 EXPIRY_GRACE_CELLS = 7 * 96
 HOURS = 24
 FACTS = 4  # kinds of hard facts
-ROW, OPEN, PEAK, CLOSE, HARD = rows.ROW, rows.OPEN, rows.PEAK, rows.CLOSE, rows.HARD
+ROW, OPEN, PEAK, CLOSE = rows.ROW, rows.OPEN, rows.PEAK, rows.CLOSE
+HARD, SILENT = rows.HARD, rows.SILENT
 TABLE_LOAD, TABLE_SLACK = 0.6, 8
 UNNAMED_MAX = 4096
 NAMES_MAX = 500_000  # texts kept per shard; past it a value is shown as its hash
@@ -147,6 +149,7 @@ class State(NamedTuple):
     surge: Any
     denied: Any
     misses: Any
+    silence: Any
     episodes: Any
     pairs: Any
     actors: Any
@@ -170,6 +173,7 @@ PER_KEY = (
     "surge",
     "denied",
     "misses",
+    "silence",
     "episodes",
 )
 
@@ -191,6 +195,7 @@ def blank(keys: int, pairs: int, actors: int) -> State:
         surge=np.zeros(keys, SURGE),
         denied=np.zeros(keys, DENIED),
         misses=np.zeros(keys, MISSES),
+        silence=np.zeros(keys, SILENCE),
         episodes=np.zeros((keys, len(CHANNELS)), EPISODE),
         pairs=np.zeros(pairs, PAIR),
         actors=np.zeros(actors, ACTOR),
