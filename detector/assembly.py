@@ -15,6 +15,7 @@ import structlog
 
 from detector.checkpointer import Checkpointer
 from detector.config import Config
+from detector.controls import ControlLog
 from detector.core import kernel_episodes, tables
 from detector.core.errors import EXIT_OK, EXIT_TEMPORARY, ConfigError
 from detector.core.events import EventBatch, RecordBatch
@@ -92,6 +93,7 @@ def run_service(config: Config) -> None:
             run_settings(config),
             dead_letters,
             on_progress=watchdog.beat,
+            controls=ControlLog(store),
         )
         status.runner = runner
         stopper.runner = runner

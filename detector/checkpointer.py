@@ -19,6 +19,7 @@ import structlog
 
 from detector.core.episodes import Episode
 from detector.core.errors import ConfigError, SnapshotError
+from detector.core.fleet_silences import Silence
 from detector.core.ports import CheckpointStore
 from detector.stores.snapshots import SnapshotStore, unpack
 
@@ -47,6 +48,7 @@ class Barrier:
     fleet: bytes
     watermark_us: int
     closed: Sequence[Episode] = ()
+    silences: Sequence[Silence] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Checkpointer:
         """Writes a barrier.
 
         0. after a failed write: delete what it left, which would count among the newest kept
-        1. records of closed episodes, which the state no longer holds
+        1. records of closed episodes and told silences, which the state no longer holds
         2. a snapshot of each changed partition
         3. the fleet's object, which makes them count
         """
@@ -140,6 +142,9 @@ class Checkpointer:
         self._is_complete = False
         for episode in barrier.closed:
             self._store.put_if_absent(f"episode/{episode.alert_id}", _encode(episode))
+        for silence in barrier.silences:
+            text = json.dumps(silence.to_record(), separators=(",", ":")).encode("ascii")
+            self._store.put_if_absent(f"silence/{silence.silence_id}", text)
         known = dict(self._known)
         size_bytes = len(barrier.fleet)
         for partition, (next_offset, state) in sorted(barrier.partitions.items()):

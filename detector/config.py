@@ -119,6 +119,7 @@ class DetectionSection(Section):
     false_alerts_per_week: float = Field(5, gt=0, le=1000)
     throttles_per_week: float = Field(100, gt=0, le=10_000)
     keys_max: int = Field(2_000_000, ge=100)
+    learn_from_verdicts: bool = False
     decoy_routes: list[str] = []
     weights: dict[str, dict[str, float]] = {}
 

@@ -17,7 +17,10 @@ def shard_settings(config: Config) -> ShardSettings:
     >>> changed.abused == shipped.abused, changed.stolen == shipped.stolen
     (True, False)
     """
-    shipped = ShardSettings(keys_max=config.detection.keys_max)
+    shipped = ShardSettings(
+        keys_max=config.detection.keys_max,
+        learn_from_verdicts=config.detection.learn_from_verdicts,
+    )
     section = config.detection.weights
     both = zip(weights_from_config(section), young_weights_from_config(section), strict=True)
     stolen, abused, throttle = (

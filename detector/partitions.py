@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from detector.controls import Journalled
+from detector.core.control import Control
 from detector.core.episodes import Episode
+from detector.core.events import RecordBatch
+from detector.core.fleet_silences import Silence
 from detector.core.ports import Decoder
 from detector.core.registry import KeyRegistry
 from detector.core.settings import ShardSettings
@@ -32,6 +39,36 @@ class Partition:
     next_offset: int
     last_data_s: float
     changed: bool = False
+    controls: deque[tuple[int, int, Control]] = field(default_factory=deque)
+
+    def due_offset(self) -> int | None:
+        """Offset before which the next control record takes effect; ``None`` without one."""
+        return self.controls[0][0] if self.controls else None
+
+    def parts(self, records: RecordBatch) -> Iterator[RecordBatch]:
+        """The batch, cut where control records take effect.
+
+        Each is applied once the part before it has been folded by the caller.
+        """
+        low, last = 0, int(records.offsets[-1])
+        while (due := self.due_offset()) is not None and due <= last:
+            high = int(np.searchsorted(records.offsets, due, "left"))
+            if high > low:
+                yield records.part(low, high)
+            self.next_offset, low = max(self.next_offset, due), high
+            self.catch_up()
+        if low < len(records):
+            yield records.part(low, len(records))
+
+    def catch_up(self) -> bool:
+        """Applies the control records whose offset is reached; True when one knew its key."""
+        is_known = False
+        while self.controls and self.controls[0][0] <= self.next_offset:
+            _, sequence, record = self.controls.popleft()
+            if sequence > self.shard.sequence:
+                is_known |= self.shard.control(record, sequence)
+                self.changed = True
+        return is_known
 
 
 @dataclass(slots=True)
@@ -54,6 +91,7 @@ class Partitions:
     monotonic: Callable[[], float]
     idle_after_s: float
     assigned: dict[int, Partition] = field(default_factory=dict)
+    journal: list[Journalled] = field(default_factory=list)  # what was recorded before this start
     _parked: dict[int, Partition] = field(default_factory=dict)
 
     def __getitem__(self, partition: int) -> Partition:
@@ -78,9 +116,10 @@ class Partitions:
         now_s = self.monotonic()
         self.assigned, self._parked = {}, everything
         for partition, offset in sorted(started.items()):
-            state = found[partition] or self._blank(offset)
+            state = found[partition] or self._blank(partition, offset)
             state.changed = state.changed or state.next_offset != offset
             state.next_offset, state.last_data_s = offset, now_s
+            state.catch_up()
             self.assigned[partition] = state
         return None in wanted.values()
 
@@ -104,6 +143,28 @@ class Partitions:
             behind = lag()
             clocks = {p: c for p, c in clocks.items() if c or behind.get(p) != 0}
         return min(clocks.values(), default=0)
+
+    def control(self, made: Journalled) -> bool:
+        """Applies a record that was journalled for this very moment; True when its key is here."""
+        is_known = False
+        for partition, state in {**self._parked, **self.assigned}.items():
+            if partition in made.offsets:
+                state.controls.append((made.offsets[partition], made.sequence, made.record))
+                is_known |= state.catch_up()
+        return is_known
+
+    def silences(self, after_us: int, until_us: int) -> list[Silence]:
+        """Silences of all keys that are due in ``(after_us, until_us]`` and last."""
+        return [s for state in self._all() for s in state.shard.silences(after_us, until_us)]
+
+    def weights_at(self, ts_us: int, channel: int) -> tuple[float, ...]:
+        """A channel's weights for an event of that time: the same in every partition."""
+        return self._all()[0].shard.weights_at(ts_us, channel)
+
+    @property
+    def offsets(self) -> dict[int, int]:
+        """Next offset of every partition in memory."""
+        return {p: s.next_offset for p, s in sorted({**self._parked, **self.assigned}.items())}
 
     def keys_by(self, ts_us: int) -> int:
         """Keys the partitions here had shown by an event time."""
@@ -159,9 +220,24 @@ class Partitions:
             return None
         next_offset, state = found
         shard = Shard.from_state(state, self.engine.settings, self.engine.registry)
-        return Partition(shard, self.engine.make_decoder(), next_offset, self.monotonic())
+        loaded = Partition(shard, self.engine.make_decoder(), next_offset, self.monotonic())
+        return self._to_be_told(partition, loaded)
 
-    def _blank(self, offset: int) -> Partition:
+    def _to_be_told(self, partition: int, state: Partition) -> Partition:
+        """Queues the records this partition's state does not have yet.
+
+        One that was made before the partition was ever read here has no place in it: it is
+        applied at once, for what it teaches.
+        """
+        state.controls.extend(
+            (made.offsets.get(partition, state.next_offset), made.sequence, made.record)
+            for made in self.journal
+            if made.sequence > state.shard.sequence
+        )
+        return state
+
+    def _blank(self, partition: int, offset: int) -> Partition:
         shard = Shard(self.engine.settings, self.engine.registry)
         decoder = self.engine.make_decoder()
-        return Partition(shard, decoder, offset, self.monotonic(), changed=True)
+        blank = Partition(shard, decoder, offset, self.monotonic(), changed=True)
+        return self._to_be_told(partition, blank)

@@ -12,14 +12,17 @@ from threading import Event
 import structlog
 
 from detector.checkpointer import Barrier, Checkpointer, Written
+from detector.control_desk import ControlDesk
+from detector.controls import ControlLog
 from detector.core.episodes import CHANNELS, THROTTLE, Episode
 from detector.core.errors import KeywatchError, TemporaryError
 from detector.core.events import RecordBatch
 from detector.core.fleet import LOWEST, THROTTLES_PER_WEEK, FleetStage
+from detector.core.fleet_silences import Silence, grid
 from detector.core.ports import Source
 from detector.decode import DeadLetterFile
 from detector.outbox import Outbox
-from detector.partitions import Engine, Partitions
+from detector.partitions import Engine, Partition, Partitions
 from detector.telemetry import (
     Alerted,
     Assigned,
@@ -27,6 +30,7 @@ from detector.telemetry import (
     Metrics,
     Pulse,
     Recommended,
+    Silent,
     SnapshotFailed,
     SnapshotWritten,
 )
@@ -48,6 +52,7 @@ class RunSettings:
     stop_timeout_s: float = 25.0
     idle_after_s: float = 60.0
     throttles_per_week: float = THROTTLES_PER_WEEK
+    requests_every_s: float = 1.0
 
 
 class Runner:
@@ -64,8 +69,9 @@ class Runner:
     6. journal each alert, then mark it in its shard; and each recommendation to limit a rate,
        which is no alert. While the journal fails, input is held and nothing else moves: what
        was decided is never lost
-    7. when due, take a barrier and let it be written in the background
-    8. commit the offsets of a finished snapshot, for lag tools only
+    7. take what people ask for into the journal of control records, and apply it
+    8. when due, take a barrier and let it be written in the background
+    9. commit the offsets of a finished snapshot, for lag tools only
 
     One thread owns it; ``stop`` may be set by any. An exception leaves the last snapshot as
     the truth: nothing is saved after an error.
@@ -84,6 +90,7 @@ class Runner:
         monotonic: Callable[[], float] = time.monotonic,
         step_hook: Callable[[str], None] = lambda _: None,
         on_progress: Callable[[], None] = lambda: None,
+        controls: ControlLog | None = None,
     ) -> None:
         self.stop = Event()
         self.partitions = Partitions(engine, checkpointer.load, monotonic, settings.idle_after_s)
@@ -104,10 +111,17 @@ class Runner:
         self._monotonic = monotonic
         self._step = step_hook
         self._on_progress = on_progress
+        self._desk = None
+        if controls is not None:
+            every_s = settings.requests_every_s
+            self._desk = ControlDesk(
+                controls, self.partitions, metrics, every_s, monotonic, step_hook
+            )
         self._watermark_us = 0
         self._pending: deque[Episode] = deque()
         self._held = False
         self._closed: list[Episode] = []
+        self._silences: list[Silence] = []
         self._writing: tuple[Future[Written], Barrier] | None = None
         self._events_since = 0
         self._snapshot_s = self._pulse_s = monotonic()
@@ -135,6 +149,8 @@ class Runner:
             )
             self._fleet.population = self.partitions.keys_by
         self._watermark_us = restored.watermark_us
+        if self._desk is not None:
+            self._desk.restore(self._fleet)
         undelivered = self._outbox.recover()
         _log.info("restored", partitions=restored.partitions, undelivered_alerts=undelivered)
 
@@ -152,6 +168,8 @@ class Runner:
             self._fold(batch)
         self._step("run.folded")
         self._decide()
+        if self._desk is not None and not self._pending:
+            self._desk.turn(self._fleet, self._watermark_us)
         if polled.settled:  # a join that ends while we are busy would be thrown away
             self._snapshot_if_due()
         self._pulse_if_due()
@@ -193,14 +211,18 @@ class Runner:
             self._collect(wait_s=self._settings.stop_timeout_s)
 
     def _fold(self, records: RecordBatch) -> None:
-        """Steps 3 to 5 for one record batch."""
+        """Steps 3 to 5 for one record batch, cut where control records take effect."""
         partition = self.partitions[records.partition]
-        first, last = int(records.offsets[0]), int(records.offsets[-1])
+        first = int(records.offsets[0])
         if first < partition.next_offset:
             raise KeywatchError(
                 f"offset {first} of partition {records.partition} came again "
                 f"(expected {partition.next_offset})"
             )
+        for part in partition.parts(records):
+            self._fold_part(partition, part)
+
+    def _fold_part(self, partition: Partition, records: RecordBatch) -> None:
         decoded = partition.decoder.decode(records)
         if decoded.rejected and self._dead_letters is not None:
             self._dead_letters.append(decoded.rejected)
@@ -209,9 +231,10 @@ class Runner:
         began_ns = time.perf_counter_ns()
         candidates = partition.shard.fold(decoded.batch)
         fold_ns = time.perf_counter_ns() - began_ns
-        partition.next_offset, partition.changed = last + 1, True
+        partition.next_offset, partition.changed = int(records.offsets[-1]) + 1, True
         partition.last_data_s = self._monotonic()
         self._fleet.offer(candidates)
+        self._fleet.silences.hear(partition.shard.take_silences())
         self._events_since += len(records)
         n = len(decoded.batch)
         BatchFolded(n, decoded.no_key, decoded.rejected, len(candidates), fold_ns).emit(
@@ -224,6 +247,7 @@ class Runner:
         self._watermark_us = max(self._watermark_us, reached_us)
         self._pending.extend(self._fleet.release(self._watermark_us, idle=self._is_idle()))
         self._pending.extend(self._fleet.take_throttles())
+        self._listen()
         while self._pending:
             decided = replace(self._pending[0], simulated=self._engine.simulated)
             self._step("run.before_alert")
@@ -238,6 +262,17 @@ class Runner:
             self._held = False
             self._source.release()
             _log.info("input goes on")
+
+    def _listen(self) -> None:
+        """Silences of keys: noted with the next snapshot, sent to nobody."""
+        silences, until_us = self._fleet.silences, grid(self._watermark_us)
+        if until_us <= silences.swept_us:
+            return
+        silences.hear(self.partitions.silences(silences.swept_us, until_us))
+        for silence in silences.take(until_us):
+            self._silences.append(silence)
+            Silent().emit(self._metrics)
+            _log.info("silence", key=silence.key, text=silence.text)
 
     def _tell(self, decided: Episode, *, is_new: bool) -> None:
         """Marks a journalled alert; counts it, or a recommendation, unless it was known."""
@@ -263,7 +298,7 @@ class Runner:
             _log.error("input held: alerts cannot be journalled", error=str(error))
 
     def _snapshot_if_due(self) -> None:
-        """Steps 7 and 8."""
+        """Steps 8 and 9."""
         self._collect()
         age_s = self._monotonic() - self._snapshot_s
         due = age_s >= self._settings.snapshot_every_s
@@ -276,8 +311,10 @@ class Runner:
         taken = self.partitions.take_closed(self._watermark_us)
         closed = self._closed + [e for e in taken if not _is_throttle(e)]
         changes = self.partitions.take_changes()
-        barrier = Barrier(changes, self._fleet.to_state(), self._watermark_us, closed)
-        self._closed, self._events_since = [], 0
+        barrier = Barrier(
+            changes, self._fleet.to_state(), self._watermark_us, closed, self._silences
+        )
+        self._closed, self._silences, self._events_since = [], [], 0
         self._snapshot_s = self._monotonic()
         self._writing = self._checkpointer.submit(barrier), barrier
 
@@ -306,6 +343,7 @@ class Runner:
     def _take_back(self, barrier: Barrier, error: KeywatchError) -> None:
         """The set was not completed: what it held must be in the next one."""
         self._closed = [*barrier.closed, *self._closed]
+        self._silences = [*barrier.silences, *self._silences]
         self.partitions.take_back(barrier.partitions)
         SnapshotFailed().emit(self._metrics)
         _log.error("snapshot failed, the one before stays", error=str(error))
@@ -325,6 +363,10 @@ class Runner:
             over_cap={
                 "keys": sum(s.counters["keys_over_cap"] for s in shards),
                 "values": sum(s.counters["values_over_cap"] for s in shards),
+            },
+            heirs={
+                "inherited": sum(s.counters["heirs"] for s in shards),
+                "blank": sum(s.counters["heirs_blank"] for s in shards),
             },
             snapshot_age_s=now_s - self._snapshot_s,
             held=self._held,

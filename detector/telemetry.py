@@ -36,9 +36,14 @@ class Metrics:
         self.over_cap = Gauge(
             "keywatch_over_cap", "Events or values past a limit", ["limit"], registry=r
         )
+        self.heirs = Gauge(
+            "keywatch_heirs", "Keys that replace another one", ["baseline"], registry=r
+        )
         self.candidates = Counter("keywatch_candidates", "Evidence over the floor", registry=r)
         self.alerts = Counter("keywatch_alerts", "Alerts", ["channel", "severity"], registry=r)
         self.throttles = Counter("keywatch_throttles", "Rate limits recommended", registry=r)
+        self.controls = Counter("keywatch_controls", "Records applied", ["verdict"], registry=r)
+        self.silences = Counter("keywatch_silences", "Silences told", registry=r)
         self.closed = Counter("keywatch_episodes_closed", "Episodes closed", registry=r)
         self.lag = Gauge("keywatch_lag_records", "Behind the log's end", ["partition"], registry=r)
         self.partitions = Gauge("keywatch_partitions", "Partitions assigned", registry=r)
@@ -118,6 +123,26 @@ class Recommended:
 
 
 @dataclass(frozen=True, slots=True)
+class Controlled:
+    """A control record was journalled and applied."""
+
+    verdict: str
+
+    def emit(self, metrics: Metrics) -> None:
+        """Adds to the counter of its kind."""
+        metrics.controls.labels(self.verdict).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A key, or many at once, were told to have fallen silent."""
+
+    def emit(self, metrics: Metrics) -> None:
+        """Adds to the counter; it is no alert."""
+        metrics.silences.inc()
+
+
+@dataclass(frozen=True, slots=True)
 class Assigned:
     """The partitions of this process changed."""
 
@@ -163,6 +188,7 @@ class Pulse:
     state_bytes: int
     late: int
     over_cap: Mapping[str, int]
+    heirs: Mapping[str, int]
     snapshot_age_s: float
     held: bool
     dead_letters_dropped: int
@@ -178,6 +204,8 @@ class Pulse:
         metrics.late.set(self.late)
         for what, n in self.over_cap.items():
             metrics.over_cap.labels(what).set(n)
+        for baseline, n in self.heirs.items():
+            metrics.heirs.labels(baseline).set(n)
         metrics.snapshot_age.set(self.snapshot_age_s)
         metrics.held.set(self.held)
         metrics.dropped.set(self.dead_letters_dropped)

@@ -26,29 +26,36 @@ F_ENUMERATION, F_SEQUENCE, F_ADDITIVE, F_OFF_HOURS, F_SLOW = range(10, 15)
 F_ERRORS, F_SURGE, F_TRAVEL, F_DENIED, F_MISSES, F_ROAMING = range(15, 21)
 F_OBJECTS, F_EXCESS = 21, 22
 N_FAMILIES = len(FAMILIES)
-CAP = 9.0
-CAPS = (
-    *(14.0, CAP, 16.0, 16.0, 14.0, 12.0, 50.0, 14.0, 6.0, 12.0),
-    *(14.0, 9.0, 4.0, 3.0, 12.0, 14.0, 20.0, 4.0, 14.0, 14.0, 14.0, 8.0, 12.0),
-)
-# Rows: network client route area mix actor volume probing dormancy concurrency,
-#       enumeration sequence additive off_hours slow errors surge travel denied misses roaming,
-#       slow_objects actor_excess
-WEIGHTS = (
-    (
-        *(0.49, 0.16, 0.48, 0.35, 0.53, 0.26, 0.00, 0.07, 0.64, 0.15),
-        *(0.88, 0.25, 0.58, 0.39, 0.18, 0.00, 0.06, 0.50, 0.10, 0.55, 0.30, 0.20, 0.20),
-    ),  # stolen
-    (
-        *(0.04, 0.13, 0.44, 0.17, 0.13, 0.00, 0.00, 0.41, 0.00, 0.00),
-        *(0.61, 0.24, 0.05, 0.00, 0.64, 0.60, 0.14, 0.00, 0.40, 0.38, 0.00, 2.00, 0.00),
-    ),  # abused
-    (
-        *(0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
-        *(0.30, 0.00, 0.00, 0.00, 1.00, 0.00, 1.00, 0.00, 0.00, 0.00, 0.00, 2.00, 0.00),
-    ),  # throttle
-)
-YOUNG_WEIGHTS = WEIGHTS
+CAP = 9.0  # of most families, nats
+# By family: its cap; weights for settled keys, for young ones; each for STOLEN, ABUSED, THROTTLE.
+TABLE: dict[str, tuple[float, tuple[float, ...], tuple[float, ...]]] = {
+    "new_network": (14.0, (0.43, 0.24, 0.00), (0.13, 0.06, 0.00)),
+    "new_client": (9.0, (0.07, 0.06, 0.00), (0.25, 0.21, 0.00)),
+    "new_route": (16.0, (0.67, 0.72, 0.00), (0.49, 0.41, 0.00)),
+    "new_area": (16.0, (0.16, 0.18, 0.00), (2.83, 0.29, 0.00)),
+    "foreign_mix": (14.0, (0.17, 0.08, 0.00), (0.72, 0.60, 0.00)),
+    "actor_volume": (12.0, (0.06, 0.00, 0.00), (0.07, 0.00, 0.00)),
+    "volume": (50.0, (0.00, 0.00, 0.00), (0.06, 0.00, 0.00)),
+    "probing": (14.0, (0.06, 0.18, 0.00), (0.12, 0.81, 0.00)),
+    "dormancy": (6.0, (0.87, 0.00, 0.00), (1.08, 0.05, 0.00)),
+    "concurrency": (12.0, (0.09, 0.00, 0.00), (0.61, 0.05, 0.00)),
+    "enumeration": (14.0, (0.67, 0.39, 0.30), (0.32, 0.94, 0.30)),
+    "sequence": (9.0, (0.17, 0.10, 0.00), (0.99, 1.47, 0.00)),
+    "additive": (4.0, (0.60, 0.20, 0.00), (0.38, 0.05, 0.00)),
+    "off_hours": (3.0, (1.28, 0.00, 0.00), (0.66, 0.05, 0.00)),
+    "slow_drift": (12.0, (0.14, 0.60, 1.00), (0.30, 1.08, 1.00)),
+    "errors": (14.0, (0.00, 0.51, 0.00), (0.05, 0.82, 0.00)),
+    "surge": (20.0, (0.05, 0.19, 1.00), (0.10, 0.23, 1.00)),
+    "travel": (4.0, (0.53, 0.00, 0.00), (0.84, 0.05, 0.00)),
+    "denied": (14.0, (0.00, 0.14, 0.00), (0.31, 1.87, 0.00)),
+    "misses": (14.0, (0.53, 0.59, 0.00), (1.88, 0.69, 0.00)),
+    "roaming": (14.0, (0.17, 0.00, 0.00), (0.54, 0.00, 0.00)),
+    "slow_objects": (8.0, (0.15, 1.13, 2.00), (0.34, 4.00, 2.00)),
+    "actor_excess": (12.0, (0.09, 0.00, 0.00), (0.07, 0.00, 0.00)),
+}
+CAPS = tuple(TABLE[family][0] for family in FAMILIES)
+WEIGHTS = tuple(tuple(TABLE[f][1][channel] for f in FAMILIES) for channel in range(3))
+YOUNG_WEIGHTS = tuple(tuple(TABLE[f][2][channel] for f in FAMILIES) for channel in range(3))
 KNOWN_CELLS = 3 * CELLS_PER_DAY
 QUANTUM = 1024.0  # scores are multiples of 2**-10 nats before anything compares them
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from detector.config import Config
-from detector.core.episodes import ABUSED, CHANNELS, STOLEN, THROTTLE, Episode, rfc3339
+from detector.core.episodes import ABUSED, CHANNELS, STOLEN, Episode, rfc3339
 from detector.core.errors import UsageError
 from detector.core.events import EventBatch
 from detector.core.fleet import LOWEST, FleetStage
@@ -21,13 +20,14 @@ from detector.core.shard import Shard, state_digest
 from detector.decode import DeadLetterFile, DecodeSettings, make_decoder
 from detector.detection_settings import shard_settings
 from detector.registry import configured_registry
+from replay.agenda import Agenda, read_wishes
+from replay.engine import END_US, Engine
 from replay.evaluate import judge_alerts, rank_keys
 from replay.labels import Label, read_labels
 from replay.merge import LATENESS_S, ROWS_PER_BLOCK, InputFile, merge_batches, open_inputs
 from replay.progress import Progress
 from replay.secrets import ReplaySecrets
 
-END_US = (1 << 63) - 1
 REJECTED_FILE = "rejected.ndjson"
 SHIPPED_NOTE = (
     "Shipped thresholds were used, with a cap of {0:g} alerts a week times 1.2: thresholds"
@@ -58,68 +58,6 @@ class Tally:
     last_us: int = 0
 
 
-@dataclass(slots=True)
-class Engine:
-    """Shards and fleet stage as the live service has them, fed in event-time order."""
-
-    shards: Sequence[Shard]
-    fleet: FleetStage
-    alerts: list[Episode] = field(default_factory=list)
-    notices: list[Episode] = field(default_factory=list)  # about no single key
-    throttles: list[Episode] = field(default_factory=list)  # recommended, no alerts
-    surges: list[Episode] = field(default_factory=list)  # all of the throttle channel, at the end
-    last_us: int = 0
-
-    def __post_init__(self) -> None:
-        self.fleet.population = self.keys_by
-
-    def fold(self, batch: EventBatch) -> None:
-        """Folds a batch; batches follow each other in event time, but for late shipments.
-
-        A late event is treated as the service treats it: by its key's own time. What it raises
-        is decided at once.
-        """
-        if not len(batch):
-            return
-        self.fleet.start(int(batch.ts_us[0]))
-        if len(self.shards) == 1:
-            self.fleet.offer(self.shards[0].fold(batch))
-        else:
-            owner = batch.key_lo % np.uint64(len(self.shards))
-            for i, shard in enumerate(self.shards):
-                self.fleet.offer(shard.fold(batch.take(np.flatnonzero(owner == i))))
-        self.last_us = max(self.last_us, int(batch.ts_us.max()))
-        for shard in self.shards:
-            shard.advance(self.last_us)
-        self._decide(self.last_us)
-
-    def finish(self) -> list[Episode]:
-        """Decides what is left; returns all episodes, in opening order."""
-        for shard in self.shards:
-            shard.finish(self.last_us)
-        self._decide(END_US)
-        episodes = [e for shard in self.shards for e in shard.close_all()] + self.notices
-        episodes.sort(key=lambda e: (e.opened_us, e.alert_id))
-        self.surges = [e for e in episodes if e.channel == CHANNELS[THROTTLE]]
-        return [e for e in episodes if e.channel != CHANNELS[THROTTLE]]
-
-    def requests(self) -> dict[str, int]:
-        """Events by key, those that were too late included."""
-        return {key: n for shard in self.shards for key, n in shard.requests()}
-
-    def keys_by(self, ts_us: int) -> int:
-        """Keys the log had shown by an event time."""
-        return sum(shard.keys_by(ts_us) for shard in self.shards)
-
-    def _decide(self, watermark_us: int) -> None:
-        raised = self.fleet.release(watermark_us)
-        self.throttles += self.fleet.take_throttles()
-        for alert in raised:
-            self.alerts.append(alert)
-            if not any(shard.mark_alerted(alert) for shard in self.shards):
-                self.notices.append(replace(alert, state="closed", closed_us=alert.opened_us))
-
-
 def replay_files(
     paths: Sequence[Path],
     out: Path,
@@ -129,10 +67,13 @@ def replay_files(
     shards: int = 1,
     state: Path | None = None,
     labels: Path | None = None,
+    verdicts: Path | None = None,
     lateness_s: float = LATENESS_S,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Scores log files and writes alerts, episodes, summary and report into ``out``.
+
+    ``verdicts`` names a file of what people said and when (``replay.agenda``).
 
     Returns the content of ``summary.json``. The same files and configuration give the same
     alerts and episodes byte for byte, for any number of shards. Raises ``UsageError`` for
@@ -140,9 +81,11 @@ def replay_files(
     """
     inputs = open_inputs(paths)
     known = read_labels(labels) if labels is not None else []
+    wishes = read_wishes(verdicts) if verdicts is not None else []
     _make_folder(out)
     secrets = ReplaySecrets.of(config, out)
     engine = _engine(config, shards)
+    engine.agenda = Agenda(wishes)
     tally, began_s = Tally(), time.perf_counter()
     with (
         Progress(inputs, enabled=progress) as bar,
@@ -228,10 +171,17 @@ def _summary(
         },
         "notices": engine.fleet.notices,
         "throttles": len(engine.throttles),
+        "verdicts": engine.told(),
+        "silences": {
+            "told": engine.fleet.silences.told,
+            "collapsed": engine.fleet.silences.collapsed,
+            "notices": engine.fleet.silences.notices,
+        },
         "hard_alerts": len(engine.alerts) - len(statistical),
         "held_back": engine.fleet.held_back,
         "collapsed": engine.fleet.collapsed,
         "episodes": len(episodes),
+        "heirs": {"with_baseline": counters["heirs"], "blank": counters["heirs_blank"]},
         "late": counters["late"],
         "auth_failed": counters["auth_failed"],
         "first_event": rfc3339(tally.first_us) if tally.last_us else None,
@@ -314,6 +264,8 @@ def _write(
         (out / "episodes.ndjson").write_bytes(_lines(records))
         throttles = [t.to_record() for t in engine.throttles]
         (out / "throttles.ndjson").write_bytes(_lines(throttles))
+        silences = [s.to_record() for s in engine.silences]
+        (out / "silences.ndjson").write_bytes(_lines(silences))
         text = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         (out / "summary.json").write_bytes(text + b"\n")
     except OSError as e:

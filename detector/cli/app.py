@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli import offline, results, setup, simulate
+from detector.cli import offline, results, setup, simulate, verdicts
 from detector.cli.evaluate import evaluate
 from detector.cli.options import RequiredConfigFile
 from detector.cli.tune import tune_app
@@ -19,6 +19,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+results.alerts_app.command()(verdicts.confirm)
+results.alerts_app.command()(verdicts.expected)
+results.alerts_app.command()(verdicts.withdraw)
+setup.keys_app.command()(verdicts.reset)
+setup.keys_app.command()(verdicts.accept)
 app.add_typer(results.alerts_app, name="alerts")
 app.add_typer(results.checkpoint_app, name="checkpoint")
 app.add_typer(setup.keys_app, name="keys")

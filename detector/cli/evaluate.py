@@ -43,6 +43,12 @@ def evaluate(
         float | None,
         typer.Option(min=0, max=1, help="STOLEN's share of a budget; else one common threshold."),
     ] = None,
+    feedback_days: Annotated[
+        float,
+        typer.Option(
+            min=0, max=35, help="Days until the alerts really raised are answered; 0 = never."
+        ),
+    ] = 1,
     again: Annotated[bool, typer.Option("--again", help="Run what is already there anew.")] = False,
 ) -> None:
     """Measure what is found at 2, 10 and 40 false alerts a week, against rival methods."""
@@ -51,7 +57,7 @@ def evaluate(
     from replay.simulate.world_settings import ALL_ATTACKS, ALL_BENIGN, WorldSettings
 
     names = ALL if methods == "all" else tuple(map(named, _listed(methods)))
-    plan = Plan((*names, *map(ablated, _listed(ablate))), share_stolen)
+    plan = Plan((*names, *map(ablated, _listed(ablate))), share_stolen, feedback_days=feedback_days)
     settings = WorldSettings(
         seed=0,
         keys=keys,

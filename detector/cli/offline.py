@@ -27,6 +27,9 @@ def replay(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Known attacks, to judge the result by.")
     ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option("--verdicts", help="What people said, applied at its time.")
+    ] = None,
     lateness: Annotated[
         float,
         typer.Option(min=0, max=86_400, help="Seconds a file may go back in time; it is sorted."),
@@ -50,6 +53,7 @@ def replay(
         shards=shards,
         state=state,
         labels=labels,
+        verdicts=verdicts,
         lateness_s=lateness,
         progress=progress and sys.stderr.isatty(),
     )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import secrets
+import time
 from pathlib import Path
 from typing import Any
 
-from detector.core.errors import ConfigError
+import msgspec
+
+from detector.controls import Request
+from detector.core.errors import ConfigError, KeywatchError
 from detector.core.ports import CheckpointStore
 from detector.stores.local import LocalStore
 
@@ -31,6 +36,34 @@ class ReadOnlyStore(LocalStore):
     def delete(self, key: str) -> None:
         """Refuses."""
         raise NotImplementedError("read-only")
+
+
+class RequestStore(LocalStore):
+    """A state directory into which requests can be put, also while a service is using it.
+
+    Takes no lock: a request is a file of its own, whole or absent, and only the service changes
+    anything else. Raises ``ConfigError`` when there is no such directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        if not directory.is_dir():
+            raise ConfigError(f"there is no state directory {directory}")
+        super().__init__(directory, takes_lock=False)
+
+    def ask(self, request: Request) -> str:
+        """Stores a request under a name that sorts by wall time; returns its key."""
+        key = f"request/{time.time_ns():020}-{secrets.token_hex(4)}"
+        if not self.put_if_absent(key, msgspec.json.encode(request)):
+            raise KeywatchError(f"{key} exists already")
+        return key
+
+
+def find_alert(store: CheckpointStore, alert_id: str) -> dict[str, Any] | None:
+    """The journalled alert, or ``None``."""
+    from detector.stores.keys import is_segment
+
+    text = store.get(f"alert/{alert_id}") if is_segment(alert_id) else None
+    return None if text is None else json.loads(text)
 
 
 def find_record(store: CheckpointStore, alert_id: str) -> dict[str, Any] | None:

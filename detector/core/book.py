@@ -73,6 +73,13 @@ class EpisodeBook:
         final = as_of(episode, e)
         self.closed.append(replace(final, state="closed", closed_us=end_us))
 
+    def end(self, slot: int, channel: int, e: Any, at_us: int) -> None:
+        """Closes an open episode by a word from outside, not earlier than its last evidence."""
+        episode = self.open.pop((slot, channel), None)
+        if episode is not None:
+            end_us = max(int(e["above_us"]), at_us)
+            self.closed.append(replace(as_of(episode, e), state="closed", closed_us=end_us))
+
     def add_hard(
         self, row: Any, who: Subject, signal: str, what: str, change: str = ""
     ) -> Candidate:

@@ -1,8 +1,8 @@
 """The saved form of a shard: a versioned header in JSON, then plain arrays. No pickle.
 
-``MAGIC | header length u32 | header | arrays | names | book``. The envelope (offset, checksum)
-belongs to the snapshot store; here only structure is checked, and a mismatch is refused
-by name, never guessed.
+``MAGIC | header length u32 | header | arrays | names | texts | book | controls``. The envelope
+(offset, checksum) belongs to the snapshot store; here only structure is checked, and a
+mismatch is refused by name, never guessed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from detector.core.errors import SnapshotError
 from detector.core.events import KeyName
 from detector.core.sentences import Texts
 from detector.core.tables import State
+from detector.core.verdicts import Controls
 from models.auth import AUTH
 from models.clock import cell_of
 from models.memory import PAGE
@@ -48,13 +49,16 @@ class Header(msgspec.Struct):
     names_bytes: int
     texts_bytes: int
     book_bytes: int
+    controls_bytes: int
 
 
 def _layout(dtype: np.dtype[Any]) -> str:
     return str(dtype.descr)
 
 
-def encode(state: State, names: list[KeyName], texts: Texts, book: EpisodeBook) -> bytes:
+def encode(
+    state: State, names: list[KeyName], texts: Texts, book: EpisodeBook, controls: Controls
+) -> bytes:
     """Bytes from which ``decode`` makes an equal shard."""
     n_keys = int(state.shard["keys"][0])
     arrays = {name: getattr(state, name)[:n_keys] for name in tables.PER_KEY}
@@ -64,7 +68,7 @@ def encode(state: State, names: list[KeyName], texts: Texts, book: EpisodeBook) 
     arrays["values"] = state.values[state.values != 0]
     arrays["shard"] = state.shard
     bodies = {name: _clean(array).tobytes() for name, array in arrays.items()}
-    extra = [msgspec.msgpack.encode(part) for part in (names, texts.tables, book)]
+    extra = [msgspec.msgpack.encode(part) for part in (names, texts.tables, book, controls)]
     header = Header(
         version=VERSION,
         arrays=[
@@ -74,12 +78,13 @@ def encode(state: State, names: list[KeyName], texts: Texts, book: EpisodeBook) 
         names_bytes=len(extra[0]),
         texts_bytes=len(extra[1]),
         book_bytes=len(extra[2]),
+        controls_bytes=len(extra[3]),
     )
     head = msgspec.json.encode(header)
     return b"".join([MAGIC, LENGTH.pack(len(head)), head, *bodies.values(), *extra])
 
 
-def decode(data: bytes) -> tuple[State, list[KeyName], Texts, EpisodeBook]:
+def decode(data: bytes) -> tuple[State, list[KeyName], Texts, EpisodeBook, Controls]:
     """The parts of the shard that ``encode`` saved. Raises ``SnapshotError``."""
     try:
         header, at = _header(data)
@@ -92,18 +97,20 @@ def decode(data: bytes) -> tuple[State, list[KeyName], Texts, EpisodeBook]:
             flat = np.frombuffer(data, like.dtype, count=_items(like, a.rows), offset=at)
             arrays[a.name] = flat.reshape(a.rows, *like.shape[1:])
             at += a.length_bytes
-        ends = np.cumsum([at, header.names_bytes, header.texts_bytes, header.book_bytes]).tolist()
+        sizes = header.names_bytes, header.texts_bytes, header.book_bytes, header.controls_bytes
+        ends = np.cumsum([at, *sizes]).tolist()
         if ends[-1] != len(data):
             raise SnapshotError("snapshot length does not match its header")
         names = msgspec.msgpack.decode(data[ends[0] : ends[1]], type=list[KeyName])
         texts = msgspec.msgpack.decode(data[ends[1] : ends[2]], type=tuple[dict[int, str], ...])
         book = msgspec.msgpack.decode(data[ends[2] : ends[3]], type=EpisodeBook)
+        controls = msgspec.msgpack.decode(data[ends[3] : ends[4]], type=Controls)
         state = _state(arrays)
         if len(names) != int(state.shard["keys"][0]):
             raise SnapshotError("snapshot holds another number of names than of keys")
     except (msgspec.MsgspecError, ValueError, KeyError, struct.error, AttributeError) as e:
         raise SnapshotError(f"snapshot is damaged: {e}") from e
-    return state, names, Texts(texts), book
+    return state, names, Texts(texts), book, controls
 
 
 def _clean(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

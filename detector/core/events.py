@@ -170,6 +170,17 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.values)
 
+    def part(self, low: int, high: int) -> RecordBatch:
+        """Messages ``low`` to ``high`` - 1."""
+        rows = slice(low, high)
+        return RecordBatch(
+            self.source,
+            self.partition,
+            self.values[rows],
+            self.offsets[rows],
+            self.timestamp_ms[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

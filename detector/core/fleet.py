@@ -12,6 +12,7 @@ nothing.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
@@ -19,6 +20,7 @@ from math import log
 
 import msgspec
 
+from detector.core.control import Confirmed, Control, Expected
 from detector.core.episodes import CHANNELS, STOLEN, THROTTLE, Candidate, Episode, alerted
 from detector.core.explain import advised, severity_of
 from detector.core.fleet_budgets import STRONG
@@ -35,6 +37,7 @@ from detector.core.fleet_memory import (
     Memory,
 )
 from detector.core.fleet_notices import HARD_KEYS_MAX, as_episode
+from detector.core.fleet_silences import Silences
 from detector.core.fleet_window import DAY_US, Finding, Sight, sight_of
 from detector.core.settings import ShardSettings
 
@@ -78,6 +81,7 @@ class FleetStage:
     _memory: Memory = field(default_factory=Memory)
     _heap: list[tuple[tuple[int, str, int, str], int, Candidate]] = field(default_factory=list)
     _pushed: int = 0
+    _said: deque[tuple[Control, int | None]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         n, share = self.false_alerts_per_week, self.stolen_share
@@ -129,7 +133,10 @@ class FleetStage:
         while True:
             due_us = self._memory.due_us()
             next_us = self._heap[0][2].ts_us if self._heap else NEVER_US
-            if next_us < watermark_us and next_us <= due_us:
+            said_us = self._said[0][0].at_us if self._said else NEVER_US
+            if said_us <= min(watermark_us, next_us, due_us) and self._said:
+                self._apply(*self._said.popleft())
+            elif next_us < watermark_us and next_us <= due_us:
                 raised += self._take(heappop(self._heap)[2])
             elif due_us < watermark_us or (idle and due_us < NEVER_US):
                 raised += self._take_held(due_us)
@@ -141,11 +148,36 @@ class FleetStage:
         taken, self._memory.throttles = self._memory.throttles, []
         return taken
 
+    @property
+    def silences(self) -> Silences:
+        """Keys that have fallen silent: no alerts, and in no budget."""
+        return self._memory.silences
+
     def confirm(self, alert_id: str) -> None:
         """An alert was a true one: it stops counting in tail, correction and cap."""
         memory = self._memory
         if memory.budgets.confirm(alert_id) and alert_id in memory.entries:
             memory.entries[alert_id].level = 0.0
+
+    @property
+    def sequence(self) -> int:
+        """Sequence number of the last control record applied; -1 = none."""
+        return self._memory.sequence
+
+    def tell(self, record: Control, sequence: int | None = None) -> None:
+        """Takes a control record, in order of ``at_us``.
+
+        ``release`` applies it before whatever is of its time or later, and after the rest.
+        """
+        self._said.append((record, sequence))
+
+    def _apply(self, record: Control, sequence: int | None) -> None:
+        if sequence is not None:
+            self._memory.sequence = sequence
+        if isinstance(record, Confirmed):
+            self.confirm(record.alert_id)
+        elif isinstance(record, Expected):  # somebody has answered for the key
+            self._memory.spoke.pop(record.key, None)
 
     def to_state(self) -> bytes:
         """The stage as bytes, candidates still waiting included."""

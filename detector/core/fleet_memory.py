@@ -10,6 +10,7 @@ from detector.core.episodes import Candidate, Episode
 from detector.core.fleet_budgets import Budgets
 from detector.core.fleet_causes import Causes
 from detector.core.fleet_notices import HardFacts
+from detector.core.fleet_silences import Silences
 from detector.core.fleet_window import DAY_US
 
 MEMORY_US = 35 * DAY_US
@@ -46,6 +47,7 @@ class Held(msgspec.Struct, array_like=True):
 class Memory(msgspec.Struct):
     """Idempotent under repeated candidates; each part has a cap or a length of time."""
 
+    sequence: int = -1  # of the last control record applied
     start_us: int = -1
     decided_us: int = -1
     budgets: Budgets = msgspec.field(default_factory=Budgets)
@@ -55,6 +57,7 @@ class Memory(msgspec.Struct):
     told: dict[str, int] = {}  # what a notice was about -> its time
     causes: Causes = msgspec.field(default_factory=Causes)
     hard: HardFacts = msgspec.field(default_factory=HardFacts)
+    silences: Silences = msgspec.field(default_factory=Silences)
     held_back: int = 0
     collapsed: int = 0
     notices: int = 0

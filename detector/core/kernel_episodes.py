@@ -122,7 +122,7 @@ def judge(
     n_rows = _close_if_over(s, slot, channel, ts_us, event, rows, n_rows)
     floor, base = limits[channel, 0], limits[channel, 1]
     score = fusion.fuse(z, limits[channel, 3:], known_of(s, slot))
-    if score < SUSPECT_SHARE * floor:
+    if score < SUSPECT_SHARE * floor or e.quiet_cell >= s.keys[slot].cell:
         return n_rows
     _suspect(e, ts_us)
     if channel != STOLEN:  # the whole key is under suspicion, from the first sign on
@@ -158,7 +158,7 @@ def judge_refused(
     z[:] = 0.0
     z[fusion.F_ERRORS] = auth.evidence
     score = fusion.fuse(z, limits[ABUSED, 3:], known_of(s, slot))
-    if score < limits[ABUSED, 0]:
+    if score < limits[ABUSED, 0] or s.episodes[slot, ABUSED].quiet_cell >= s.keys[slot].cell:
         return n_rows
     _suspect(s.episodes[slot, ABUSED], ts_us)
     before = n_rows

@@ -48,3 +48,27 @@ def _tag(key: Any, generation: int, number: int) -> int:
 def _is_of(page: Any, key: Any, generation: int) -> bool:
     """True for a page of that generation whose bits have not expired."""
     return page.generation == generation and key.cell - page.last_cell <= EXPIRY_CELLS
+
+
+@kernel
+def inherit_pages(s: Any, heir: int, parent: int) -> None:
+    """Gives a key copies of another one's pages; both have the same row of ``memory``."""
+    m, key = s.memory[parent], s.keys[parent]
+    young, old = int(m.generation), (int(m.generation) + 65535) & 65535
+    for generation, level in ((young, m.level), (old, m.old_level)):
+        for number in range(1 << (2 * level)):
+            place = find_tag(s.pages, _tag(key, generation, number))
+            if place >= 0 and _is_of(s.pages[place], key, generation):
+                _copy_page(s, s.pages[place], _tag(s.keys[heir], generation, number))
+
+
+@kernel
+def _copy_page(s: Any, page: Any, tag: int) -> None:
+    place = find_tag(s.pages, tag)
+    if place < 0:
+        place = -1 - place
+        s.shard[0].pages += 1
+    mine = s.pages[place]
+    mine.tag, mine.last_cell, mine.generation = tag, page.last_cell, page.generation
+    for i in range(memory.PAGE_WORDS):
+        mine.words[i] = page.words[i]

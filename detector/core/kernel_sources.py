@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from detector.core.kernel_fields import is_replaced
-from detector.core.tables import EXPIRY_CELLS, find_tag, mix64, note_value
+from detector.core.tables import BARRED, EXPIRY_CELLS, find_tag, mark_of, mix64, note_value
 from models import actor as actors_
 from models import novelty, slow
 from models._jit import kernel
@@ -47,7 +47,7 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
         place = -1 - place
         s.shard[0].pairs += 1
     pair = s.pairs[place]
-    pair.tag = tag
+    pair.tag, pair.mark = tag, mark_of(key.hi, kind)
     pair.first_cell = pair.last_cell = key.cell
     pair.cells = pair.days = pair.entry = pair.owned = 0
     if learns:
@@ -61,6 +61,9 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
 
 @kernel
 def _revisit(pair: Any, key: Any, learns: bool) -> None:
+    if pair.mark & BARRED:  # confirmed to be a thief's: this cell teaches nothing
+        key.hold_cell = max(key.hold_cell, key.cell)
+        learns = False
     if pair.last_cell == key.cell:
         return
     if learns:

@@ -38,10 +38,11 @@ from detector.core.kernel_fields import (
     plain_route,
 )
 from detector.core.kernel_identifiers import is_new
+from detector.core.kernel_silence import note_return
 from detector.core.kernel_sources import entry_nats, is_settled, is_young, learn_usage, visit
 from detector.core.rows import ROW
 from detector.core.settings import OFF_ACTORS
-from detector.core.tables import EXPIRY_CELLS, find_key, find_tag, mix64, needs_room
+from detector.core.tables import EXPIRY_CELLS, GONE, find_key, find_tag, mix64, needs_room
 from models import (
     auth,
     denied,
@@ -52,6 +53,7 @@ from models import (
     novelty,
     probing,
     sequence,
+    silence,
     slow,
     surge,
     volume,
@@ -73,6 +75,25 @@ class Scratch(NamedTuple):
     z: Any  # float64[N_FAMILIES]: evidence
 
 
+class Rules(NamedTuple):
+    """What a score is made and judged by, in force from a cell on; one set, or some more.
+
+    ``limits[set, channel]`` = (floor, threshold, cold-start extra, fusion weights ...).
+    """
+
+    since_cell: Any  # int64[sets], ascending; the first is in force from the beginning
+    limits: Any
+
+
+@kernel
+def in_force(since_cell: Any, cell: int) -> int:
+    """Which set of rules counts for an event of this cell."""
+    at = len(since_cell) - 1
+    while at > 0 and since_cell[at] > cell:
+        at -= 1
+    return at
+
+
 def make_scratch() -> Scratch:
     """Fresh room for one shard."""
     return Scratch(
@@ -81,32 +102,44 @@ def make_scratch() -> Scratch:
 
 
 @kernel
-def _new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
+def new_key(s: Any, place: int, hi: int, lo: int, ts_us: int) -> int:
+    """Slot of a key that begins now; ``place`` is its free one in the index."""
     slot = s.shard[0].keys
     s.index[place] = slot + 1
     s.shard[0].keys += 1
     key = s.keys[slot]
     key.hi, key.lo = hi, lo
     key.first_us = key.last_us = ts_us
-    key.cell = cell_of(ts_us)
-    key.hold_cell = -1
-    key.hold_since = -(1 << 30)
-    key.epoch = key.cell // EXPIRY_CELLS
-    volume.born(s.volume[slot], key.cell)
-    volume.open_cell(s.volume[slot], s.season[slot], key.cell)
+    _begin(s, slot, cell_of(ts_us))
     return slot
+
+
+@kernel
+def _begin(s: Any, slot: int, cell: int) -> None:
+    """A life of which nothing is known yet begins in this cell."""
+    key = s.keys[slot]
+    key.cell = cell
+    key.hold_cell = -1
+    key.hold_since = GONE
+    key.epoch = cell // EXPIRY_CELLS
+    volume.born(s.volume[slot], cell)
+    volume.open_cell(s.volume[slot], s.season[slot], cell)
 
 
 @kernel
 def _advance(s: Any, slot: int, cell: int) -> None:
     """Commits the key's open cell and opens ``cell``."""
     key = s.keys[slot]
+    if key.cell < 0:  # it was reset
+        _begin(s, slot, cell)
+        return
     gap = cell - key.cell
     held = key.hold_cell >= key.cell
     v = s.volume[slot]
     key.expected += v.mean
     if gap > 1:
         key.expected += (gap - 1) * volume.level_per_cell(v, key.cell)
+    silence.wake(s.silence[slot], v, s.season[slot], key.cell, cell, held)
     surge.commit(s.surge[slot], float(v.count), v.mean, gap, held)
     volume.commit(s.volume[slot], s.season[slot], key.cell, cell, held)
     before_commit(s, slot)
@@ -156,6 +189,7 @@ def _fold_event(
     key, n = s.keys[slot], s.novelty[slot]
     cell = max(key.cell, cell_of(ts_us))
     if cell > key.cell:
+        n_rows = note_return(s, slot, cell, key.last_us - elapsed_us, rows, n_rows)
         _advance(s, slot, cell)
     s.volume[slot].count += 1
     observe_surge(s, slot)
@@ -280,29 +314,40 @@ def _refused(
         if a.tries < TRIES_MAKE_A_KEY or shard.keys >= keys_max:
             return n_rows
         free = find_key(s.index, s.keys, b.key_hi[i], b.key_lo[i])
-        slot = _new_key(s, -1 - free, b.key_hi[i], b.key_lo[i], ts_us)
+        slot = new_key(s, -1 - free, b.key_hi[i], b.key_lo[i], ts_us)
     return judge_refused(s, slot, a, z, limits, ts_us, i, rows, n_rows)
 
 
 @kernel
+def _begins(s: Any, b: Any, i: int) -> bool:
+    """True for an accepted event of a key that has had none so far."""
+    if b.auth[i] == AUTH_FAILED or (b.key_hi[i] == 0 and b.key_lo[i] == 0):
+        return False
+    slot = find_key(s.index, s.keys, b.key_hi[i], b.key_lo[i])
+    return slot < 0 or s.keys[slot].ordinal == 0
+
+
+@kernel
 def fold(
-    s: Any, b: Any, start: int, keys_max: int, limits: Any, scratch: Scratch
-) -> tuple[int, int]:
-    """Folds events from ``start``; returns (next event, rows filled).
+    s: Any, b: Any, start: int, asked: int, keys_max: int, rules: Rules, scratch: Scratch
+) -> tuple[int, int, bool]:
+    """Folds events from ``start``; returns (next event, rows filled, whether it asks).
 
     Stops early when a table must grow or ``scratch.rows`` could overflow; the caller makes room
-    and calls again. ``limits[channel]`` = (floor, threshold, cold-start extra,
-    fusion weights ...).
+    and calls again. With ``asked >= -1`` it also stops, and asks, at the first accepted event of
+    each key, which may be another one's heir; the answer for event ``asked`` is known.
     """
     n_rows, shard = 0, s.shard[0]
     rows, found, z = scratch.rows, scratch.found, scratch.z
     for i in range(start, len(b.ts_us)):
         if needs_room(s) or n_rows + 12 > len(rows):
-            return i, n_rows
-        ts_us = b.ts_us[i]
+            return i, n_rows, False
+        ts_us, hi, lo = b.ts_us[i], b.key_hi[i], b.key_lo[i]
+        if asked >= -1 and i != asked and _begins(s, b, i):
+            return i, n_rows, True
         shard.events += 1
         shard.clock_us = max(shard.clock_us, ts_us)
-        hi, lo = b.key_hi[i], b.key_lo[i]
+        limits = rules.limits[in_force(rules.since_cell, cell_of(ts_us))]
         if hi == 0 and lo == 0:
             shard.no_key += 1
             continue
@@ -314,7 +359,7 @@ def fold(
             if shard.keys >= keys_max:
                 shard.keys_over_cap += 1
                 continue
-            slot = _new_key(s, -1 - slot, hi, lo, ts_us)
+            slot = new_key(s, -1 - slot, hi, lo, ts_us)
         key = s.keys[slot]
         key.ordinal += 1
         fact = b.fact[i]
@@ -326,4 +371,4 @@ def fold(
         elapsed_us = max(0, ts_us - key.last_us)
         key.last_us = max(key.last_us, ts_us)
         n_rows = _fold_event(s, slot, elapsed_us, b, i, limits, found, z, rows, n_rows)
-    return len(b.ts_us), n_rows
+    return len(b.ts_us), n_rows, False

@@ -61,7 +61,8 @@ class KeyRegistry:
 
     ``digest`` is equal for equal entries and decoys in any order. ``has_grants`` is False when
     no key lists any grant, and ``has_facts`` when nothing at all can be a violation, so that a
-    caller may skip the question. Without ``has_decoys`` only successes can be violations.
+    caller may skip the question; ``has_successors`` when no key replaces another one. Without
+    ``has_decoys`` only successes can be violations.
     """
 
     def __init__(self, entries: Iterable[RegistryEntry], decoys: Iterable[str] = ()) -> None:
@@ -75,6 +76,13 @@ class KeyRegistry:
         }
         self._revoked = _ends(self._entries.values())
         self._rotated = _successions(self._entries.values())
+        self._parents = {
+            entry.key: entry.rotated_from
+            for entry in self._entries.values()
+            if entry.rotated_from is not None
+        }
+        self._families = {*self._parents, *self._parents.values()}
+        self.has_successors = bool(self._parents)
         self.has_grants = bool(self._grants)
         self.has_decoys = bool(self._decoys)
         self.has_facts = bool(self._grants or self._decoys or self._revoked or self._rotated)
@@ -97,6 +105,26 @@ class KeyRegistry:
         """
         grants = self._grants.get(key_text)
         return grants is None or _any_covers(grants, route_text)
+
+    def predecessor(self, key_text: str) -> str | None:
+        """The key that this one replaces, if it replaces any."""
+        return self._parents.get(key_text)
+
+    def family(self, key_text: str) -> str | None:
+        """One name for all keys that followed each other; ``None`` for a key without relatives.
+
+        >>> entries = RegistryEntry("b", rotated_from="a"), RegistryEntry("c", rotated_from="b")
+        >>> registry = KeyRegistry(entries)
+        >>> [registry.family(key) for key in "abcd"]
+        ['a', 'a', 'a', None]
+        """
+        if key_text not in self._families:
+            return None
+        met = {key_text}
+        while (parent := self._parents.get(key_text)) is not None and parent not in met:
+            met.add(parent)
+            key_text = parent
+        return min(met) if key_text in self._parents else key_text  # a circle has no beginning
 
     def facts(self, key_text: str, route_text: str | None) -> Facts:
         """All there is to know about a key on a route; ``None`` is a request without a route."""

@@ -1,4 +1,4 @@
-"""What comes out of the fold: a row per episode opened, raised or closed, hard fact, or change.
+"""What comes out of the fold: a row per episode opened, raised or closed, fact, change, silence.
 
 A row copies what its episode's sentences need, so that nothing later in the log can change it.
 """
@@ -10,11 +10,11 @@ import numpy as np
 from models.fusion import N_FAMILIES
 from models.novelty import KINDS
 
-OPEN, PEAK, CLOSE, HARD, CHANGE = 1, 2, 3, 4, 5
+OPEN, PEAK, CLOSE, HARD, CHANGE, SILENT = 1, 2, 3, 4, 5, 6
 
 ROW = np.dtype(
     [
-        ("kind", "u1"),  # OPEN, PEAK, CLOSE, HARD or CHANGE
+        ("kind", "u1"),  # OPEN, PEAK, CLOSE, HARD, CHANGE or SILENT
         ("channel", "u1"),
         ("over", "u1"),
         ("slot", "i8"),

@@ -30,18 +30,23 @@ class ChannelLimits:
     weights
         Fusion weights for settled keys, one per family of ``models.fusion.FAMILIES``.
     young_weights
-        The same for keys on their first day.
+        The same for keys on their first day; none: the weights of settled keys.
     """
 
     floor: float
     threshold: float
     cold_extra: float
     weights: tuple[float, ...]
-    young_weights: tuple[float, ...]
+    young_weights: tuple[float, ...] = ()
+
+    @property
+    def weights_of_young(self) -> tuple[float, ...]:
+        """One per family, whether given or not."""
+        return self.young_weights or self.weights
 
     def weights_at(self, known: float) -> tuple[float, ...]:
         """The weights for a key that is settled to that degree, in [0, 1]."""
-        both = zip(self.weights, self.young_weights, strict=True)
+        both = zip(self.weights, self.weights_of_young, strict=True)
         return tuple(known * settled + (1.0 - known) * young for settled, young in both)
 
 
@@ -68,6 +73,7 @@ class ShardSettings:
         floor=4.0, threshold=9.0, cold_extra=3.0, weights=WEIGHTS[2], young_weights=YOUNG_WEIGHTS[2]
     )
     keys_max: int = 2_000_000
+    learn_from_verdicts: bool = False
     without: tuple[str, ...] = ()  # among MECHANISMS; for measurements only
 
     @property
@@ -83,7 +89,7 @@ class ShardSettings:
     def limits(self) -> npt.NDArray[np.float64]:
         """``[channel, (floor, threshold, cold_extra, *weights, *young_weights)]``."""
         rows = [
-            [c.floor, c.threshold, c.cold_extra, *c.weights, *c.young_weights]
+            [c.floor, c.threshold, c.cold_extra, *c.weights, *c.weights_of_young]
             for c in self.channels
         ]
         return np.array(rows, np.float64)

@@ -9,17 +9,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detector.core import codec, kernel_episodes, kernels, tables, violations
+from detector.core import codec, kernel_episodes, kernels, key_state, tables, verdicts, violations
 from detector.core.book import EpisodeBook, Subject, as_of
 from detector.core.changes import changed, prefix_change
+from detector.core.control import Control
 from detector.core.episodes import Candidate, Episode
 from detector.core.events import EventBatch, KeyName
+from detector.core.fleet_silences import Silence
 from detector.core.kernel_episodes import CLOSE_AFTER_US, EPISODE_MAX_US
+from detector.core.kernel_silence import Sweeper
 from detector.core.path_alias import PathAliases
 from detector.core.registry import KeyRegistry
 from detector.core.sentences import Texts
 from detector.core.settings import ShardSettings
+from detector.core.verdicts import Controls, Parts
 from detector.core.violations import ViolationTable, sentence
+from models.clock import CELL_US, cell_of
 from models.novelty import ROUTE
 
 # A key's event may come this much later than others of its partition (the decoder's late
@@ -32,6 +37,8 @@ _COUNTERS = (
     "auth_failed",
     "keys_over_cap",
     "values_over_cap",
+    "heirs",
+    "heirs_blank",
 )
 
 
@@ -63,6 +70,7 @@ class Canonical(NamedTuple):
     rows: dict[str, npt.NDArray[Any]]
     episodes: list[Episode]
     texts: tuple[dict[int, str], ...]
+    controls: Controls
 
 
 class Shard:
@@ -84,11 +92,17 @@ class Shard:
     def __init__(self, settings: ShardSettings, registry: KeyRegistry | None = None) -> None:
         self.settings = settings
         self.registry = registry
+        self._has_heirs = registry is not None and registry.has_successors
         self._violations = ViolationTable(registry)
         self._state = tables.blank(keys=1024, pairs=8192, actors=1024)
         self._names: list[KeyName] = []
         self._texts = Texts()
         self._book = EpisodeBook()
+        self._controls = Controls()
+        self._rules = self._controls.lessons.rules(settings)
+        self._slots: dict[str, int] = {}
+        self._sweeper = Sweeper()
+        self._silences: list[Silence] = []
         self._scratch = kernels.make_scratch()
         self._aliases = PathAliases()
         self._state.shard["off"] = settings.off
@@ -115,6 +129,11 @@ class Shard:
         return {name: int(self._state.shard[name][0]) for name in _COUNTERS}
 
     @property
+    def sequence(self) -> int:
+        """Sequence number of the last control record applied; -1 = none."""
+        return self._controls.sequence
+
+    @property
     def nbytes(self) -> int:
         """Memory of the state's arrays, room to grow included."""
         return sum(array.nbytes for array in self._state)
@@ -125,13 +144,12 @@ class Shard:
         Each candidate holds its episode as of its own event, whatever follows in the batch.
         """
         columns = self._columns(batch)
-        limits = self.settings.limits()
         candidates: list[Candidate] = []
-        at = 0
+        at, asked = 0, -1 if self._has_heirs else -2
         while at < len(batch):
             before = at
-            at, n_rows = kernels.fold(
-                self._state, columns, at, self.settings.keys_max, limits, self._scratch
+            at, n_rows, asks = kernels.fold(
+                self._state, columns, at, asked, self.settings.keys_max, self._rules, self._scratch
             )
             self._take_names(batch)
             rows = self._scratch.rows[:n_rows]
@@ -140,10 +158,58 @@ class Shard:
                 if candidate is not None:
                     candidates.append(candidate)
             rows[:] = np.zeros((), tables.ROW)
-            if at == before or at < len(batch):
+            if asks:
+                asked = at
+                self._welcome(batch, at)
+            elif at == before or at < len(batch):
                 self._state = tables.grown(self._state)
         self._sweep(self.clock_us - SWEEP_GRACE_US)
         return candidates
+
+    def control(self, record: Control, sequence: int | None = None) -> bool:
+        """Applies a control record here, between two events; True when its key is this shard's.
+
+        Every shard is given every record: all of them learn from a verdict, one has the key.
+        """
+        if sequence is not None:
+            self._controls.sequence = sequence
+        slot = self._slot_of(record.key)
+        if slot is not None:
+            parts = Parts(self._state, slot, self._texts, self._book, self._controls)
+            verdicts.apply(record, parts)
+        if self._controls.lessons.take(record, self.settings):
+            self._rules = self._controls.lessons.rules(self.settings)
+        return slot is not None
+
+    def weights_at(self, ts_us: int, channel: int, known: float = 1.0) -> tuple[float, ...]:
+        """A channel's weights in force for an event of this time, by how known its key is."""
+        at = kernels.in_force(self._rules.since_cell, cell_of(ts_us))
+        settled, young = self._rules.limits[at, channel, 3:].reshape(2, -1)
+        weights: list[float] = (known * settled + (1.0 - known) * young).tolist()
+        return tuple(weights)
+
+    def take_silences(self) -> list[Silence]:
+        """Silences that ended since the last call; to be taken before a snapshot is."""
+        taken, self._silences = self._silences, []
+        return taken
+
+    def silences(self, after_us: int, until_us: int) -> list[Silence]:
+        """Silences that last and are due in ``(after_us, until_us]``, by the order of keys."""
+        cells = after_us // CELL_US, until_us // CELL_US
+        rows = self._sweeper.sweep(self._state, *cells, self._scratch.rows)
+        self._scratch.rows[:] = np.zeros((), tables.ROW)
+        return [self._silence(row) for row in rows]
+
+    def _silence(self, row: Any) -> Silence:
+        name = self._names[int(row["slot"])]
+        return Silence(
+            at_us=int(row["ts_us"]),
+            key=name.text,
+            owner=self._owner(name),
+            since_us=int(row["opened_us"]),
+            expected=round(float(row["mean"]), 3),
+            nats=round(float(row["score"]), 3),
+        )
 
     def mark_alerted(self, alert: Episode) -> bool:
         """Writes the fleet's decision into its episode; False when it is not this shard's."""
@@ -181,7 +247,7 @@ class Shard:
 
     def to_state(self) -> bytes:
         """The whole state as bytes; see ``core.codec``."""
-        return codec.encode(self._state, self._names, self._texts, self._book)
+        return codec.encode(self._state, self._names, self._texts, self._book, self._controls)
 
     @classmethod
     def from_state(
@@ -189,9 +255,10 @@ class Shard:
     ) -> Shard:
         """The shard that ``to_state`` described. Raises ``SnapshotError``."""
         shard = cls(settings, registry)
-        shard._state, shard._names, shard._texts, shard._book = codec.decode(data)
+        shard._state, shard._names, shard._texts, shard._book, shard._controls = codec.decode(data)
         shard._state.shard["off"] = settings.off
         shard._aliases.learn(shard._texts.tables[ROUTE])
+        shard._rules = shard._controls.lessons.rules(settings)
         return shard
 
     def digest(self) -> str:
@@ -204,13 +271,38 @@ class Shard:
             codec.canonical_rows(self._state),
             self._book.map_open(lambda _, episode: episode),
             self._texts.tables,
+            self._controls,
         )
+
+    def _slot_of(self, key: str) -> int | None:
+        for slot in range(len(self._slots), len(self._names)):
+            self._slots[self._names[slot].text] = slot
+        return self._slots.get(key)
 
     def _columns(self, batch: EventBatch) -> Columns:
         self._aliases.learn(batch.names.routes)
         values = {c: getattr(batch, c) for c in EventBatch.COLUMNS if c in Columns._fields}
         codes, prefix = self._violations.judge(batch)
         return Columns(**values, fact=codes, prefix=prefix, aliases=self._aliases.table)
+
+    def _welcome(self, batch: EventBatch, at: int) -> None:
+        """A key's first event: one that replaces another key begins with that one's baseline."""
+        hi, lo, state = batch.key_hi[at], batch.key_lo[at], self._state
+        name = batch.names.keys[int(hi) << 64 | int(lo)]
+        assert self.registry is not None
+        parent_name = self.registry.predecessor(name.text)
+        if parent_name is None or self.n_keys >= self.settings.keys_max:
+            return
+        parent = self._slot_of(parent_name)
+        if parent is None or state.keys["cell"][parent] < 0:
+            state.shard["heirs_blank"] += 1
+            return
+        slot, ts_us = tables.find_key(state.index, state.keys, hi, lo), int(batch.ts_us[at])
+        if slot < 0:
+            slot = kernels.new_key(state, -1 - slot, hi, lo, ts_us)
+            self._take_names(batch)
+        self._state = key_state.inherit(state, slot, parent, ts_us)
+        self._state.shard["heirs"] += 1
 
     def _take_names(self, batch: EventBatch) -> None:
         keys, shard = self._state.keys, self._state.shard
@@ -229,6 +321,9 @@ class Shard:
         if row["kind"] == tables.CLOSE:
             self._book.close(slot, channel, row)
             return None
+        if row["kind"] == tables.SILENT:
+            self._silences.append(self._silence(row))
+            return None
         name = self._names[slot]
         who = Subject(name, self._owner(name))
         if row["kind"] == tables.CHANGE:
@@ -241,7 +336,7 @@ class Shard:
             return self._book.add_hard(row, who, violations.NAMES[fact], what, about)
         row["status"] = batch.status[int(row["event"])]
         self._next_close_us = 0
-        weights = self.settings.channels[channel].weights_at(float(row["known"]))
+        weights = self.weights_at(int(row["ts_us"]), channel, float(row["known"]))
         return self._book.apply(row, who, self._texts, weights)
 
     def _owner(self, name: KeyName) -> str | None:
@@ -286,4 +381,7 @@ def state_digest(shards: Sequence[Shard]) -> str:
     for kind in range(len(Texts().tables)):
         merged = {v: t for p in parts for v, t in p.texts[kind].items()}
         h.update(repr(sorted(merged.items())).encode())
+    standing = {name: s for p in parts for name, s in p.controls.standing.items()}
+    lessons = parts[0].controls.lessons if parts else None
+    h.update(repr((sorted(standing.items(), key=lambda item: item[0]), lessons)).encode())
     return h.hexdigest()

@@ -26,6 +26,7 @@ from models.misses import MISSES
 from models.novelty import KINDS, NOVELTY
 from models.probing import PROBING
 from models.sequence import SEQUENCE
+from models.silence import SILENCE
 from models.slow import SLOW
 from models.surge import SURGE
 from models.volume import VOLUME
@@ -34,8 +35,8 @@ EXPIRY_CELLS = 56 * 96
 EXPIRY_GRACE_CELLS = 7 * 96
 HOURS = 24
 FACTS = 4  # kinds of hard facts
-ROW, OPEN, PEAK, CLOSE, HARD = rows.ROW, rows.OPEN, rows.PEAK, rows.CLOSE, rows.HARD
-CHANGE = rows.CHANGE
+ROW, OPEN, PEAK, CLOSE = rows.ROW, rows.OPEN, rows.PEAK, rows.CLOSE
+HARD, CHANGE, SILENT = rows.HARD, rows.CHANGE, rows.SILENT
 TABLE_LOAD, TABLE_SLACK = 0.6, 8
 UNNAMED_MAX = 4096
 NAMES_MAX = 500_000  # texts kept per shard; past it a value is shown as its hash
@@ -86,6 +87,7 @@ PAIR = np.dtype(
         ("days", "u1"),
         ("entry", "u1"),  # surprise when it first came, in 1/16 nat
         ("owned", "u1"),  # an established source has used it too
+        ("mark", "u4"),  # kind, BARRED, and part of the key's hash: see mark_of
     ],
     align=True,
 )
@@ -102,6 +104,7 @@ EPISODE = np.dtype(
         ("peak", "f4"),
         ("over", "u1"),  # the threshold was reached
         ("held", "u1"),  # learning was held on its account
+        ("quiet_cell", "i4"),  # nothing opens up to and including this cell: it is expected
     ],
     align=True,
 )
@@ -138,11 +141,16 @@ SHARD = np.dtype(
         ("auth_failed", "i8"),
         ("keys_over_cap", "i8"),
         ("values_over_cap", "i8"),
+        ("heirs", "i8"),  # keys that inherited a baseline
+        ("heirs_blank", "i8"),  # keys whose predecessor is not in this shard
         ("values", "i8"),  # distinct hashed values whose text is known
         ("unnamed", "i8"),  # entries of State.unnamed waiting for their text
     ],
     align=True,
 )
+
+KIND_BITS, BARRED, OWNER_BITS = 7, 8, 0xFFFFFFF0  # of PAIR.mark
+GONE = -(1 << 30)  # last cell of a record that nobody meets any more
 
 LIFE_CELLS = {
     "pairs": EXPIRY_CELLS,
@@ -170,6 +178,7 @@ class State(NamedTuple):
     denied: Any
     misses: Any
     fields: Any
+    silence: Any
     episodes: Any
     pairs: Any
     actors: Any
@@ -195,6 +204,7 @@ PER_KEY = (
     "denied",
     "misses",
     "fields",
+    "silence",
     "episodes",
 )
 
@@ -217,6 +227,7 @@ def blank(keys: int, pairs: int, actors: int) -> State:
         denied=np.zeros(keys, DENIED),
         misses=np.zeros(keys, MISSES),
         fields=np.zeros(keys, FIELDS),
+        silence=np.zeros(keys, SILENCE),
         episodes=np.zeros((keys, len(CHANNELS)), EPISODE),
         pairs=np.zeros(pairs, PAIR),
         actors=np.zeros(actors, ACTOR),
@@ -241,6 +252,28 @@ def mix64(a: int, b: int) -> int:
     x *= np.uint64(0xC4CEB9FE1A85EC53)
     x ^= x >> np.uint64(33)
     return x or np.uint64(1)
+
+
+@kernel
+def unmix64(tag: int, a: int) -> int:
+    """The ``b`` of which ``mix64(a, b)`` is this tag; wrong once in 2^64, where 0 became 1.
+
+    >>> hex(unmix64(mix64(5, 0xFEDCBA9876543210), 5))
+    '0xfedcba9876543210'
+    """
+    x = np.uint64(tag)
+    x ^= x >> np.uint64(33)
+    x *= np.uint64(0x9CB4B2F8129337DB)
+    x ^= x >> np.uint64(33)
+    x *= np.uint64(0x4F74430C22A54005)
+    x ^= x >> np.uint64(33)
+    return (x ^ np.uint64(a)) * np.uint64(0xF1DE83E19937733D)
+
+
+@kernel
+def mark_of(key_hi: int, kind: int) -> int:
+    """What a pair says of its owner: 28 bits of the key's hash, and the kind plus 1."""
+    return (np.uint64(key_hi) & np.uint64(OWNER_BITS)) | np.uint64(kind + 1)
 
 
 @kernel
@@ -310,6 +343,21 @@ def note_value(s: Any, kind: int, value: int) -> None:
 
 
 @kernel
+def knows_value(s: Any, kind: int, value: int) -> bool:
+    """True for a value whose text was asked for; for any once no more are asked for."""
+    if s.shard[0].values >= NAMES_MAX:
+        return True
+    mask = np.uint64(len(s.values) - 1)
+    tag = mix64(np.uint64(kind + 1), value)
+    at = tag & mask
+    while s.values[at] != 0:
+        if s.values[at] == tag:
+            return True
+        at = (at + np.uint64(1)) & mask
+    return False
+
+
+@kernel
 def refill_values(values: Any, old: Any) -> None:
     """Enters all tags of ``old`` into an empty set."""
     mask = np.uint64(len(values) - 1)
@@ -330,8 +378,8 @@ def alive(table: Any, clock_us: int, life_cells: int) -> Any:
     return table[(table["tag"] != 0) & (table["last_cell"] >= oldest)]
 
 
-def grown(state: State) -> State:
-    """The same state with room for more.
+def grown(state: State, more_pairs: int = 0, more_pages: int = 0) -> State:
+    """The same state with room for more, for ``more_pairs`` and pages at once if need be.
 
     The per-key arrays double when the keys fill them. A table at 60 % load loses what has
     expired, and doubles when more than half of it is still alive: months of churn do not
@@ -347,10 +395,11 @@ def grown(state: State) -> State:
         arrays["index"] = np.zeros(2 * len(state.index), np.int32)
         refill_index(arrays["index"], arrays["keys"], n_keys)
     for name, life_cells in LIFE_CELLS.items():
-        if int(shard[name][0]) >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
+        more = {"pairs": more_pairs, "pages": more_pages}.get(name, 0)
+        while int(shard[name][0]) + more >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
             old = arrays[name]
             living = alive(old, int(shard["clock_us"][0]), life_cells)
-            factor = 2 if 2 * len(living) > shard[name][0] else 1
+            factor = 2 if 2 * len(living) > shard[name][0] or more else 1
             arrays[name] = np.zeros(factor * len(old), old.dtype)
             shard[name] = refill_table(arrays[name], living)
     if int(shard["values"][0]) >= TABLE_LOAD * len(state.values) - TABLE_SLACK:

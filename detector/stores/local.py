@@ -49,11 +49,22 @@ class LocalStore:
     full disk, an I/O error, or a directory that another process holds. Safe for threads.
     """
 
-    def __init__(self, directory: Path, step_hook: Callable[[str], None] = no_step) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        step_hook: Callable[[str], None] = no_step,
+        *,
+        takes_lock: bool = True,
+    ) -> None:
         self._root = Path(directory)
         self._step = step_hook
         self._serial = itertools.count()
         self._known_dirs: set[Path] = set()
+        self._lock_fd = -1
+        if not takes_lock:  # a guest: it puts new keys beside the process that holds the lock
+            with self._faults("open"):
+                (self._root / _TEMPORARY).mkdir(exist_ok=True)
+            return
         with self._faults("open"):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._root / _TEMPORARY).mkdir(exist_ok=True)
@@ -139,7 +150,7 @@ class LocalStore:
         """Removes what a killed process left over and proves that values can be linked."""
         with self._faults("prepare"):
             for leftover in (self._root / _TEMPORARY).iterdir():
-                leftover.unlink()
+                leftover.unlink(missing_ok=True)
             probe = self._write_temporary(b"probe")
             target = probe.with_name("probe")
             os.link(probe, target)

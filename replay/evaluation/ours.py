@@ -17,6 +17,8 @@ from detector.core.settings import MECHANISMS, ChannelLimits, ShardSettings
 from detector.core.shard import Shard
 from models.clock import CELL_US
 from models.families import FAMILIES
+from replay.engine import END_US, Engine
+from replay.evaluation.feedback import Feedback
 from replay.evaluation.keys import KeyIndex
 from replay.evaluation.points import (
     NO_KEY,
@@ -26,7 +28,6 @@ from replay.evaluation.points import (
     points_of_episodes,
 )
 from replay.evaluation.record import Answer
-from replay.run import END_US, Engine
 
 QUANTUM = 1024.0  # scores are multiples of 2**-10 nats
 
@@ -45,6 +46,9 @@ class Ours:
     stated
         Budgets a fleet stage is run for, false alerts per week. The first one's stage is the
         engine's; the others get the same candidates, which costs little.
+    feedback
+        Verdicts on the alerts of each budget. Then every budget has a shard of its own, because
+        what people say changes baselines; episodes stay those of a run without verdicts.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Ours:
         keys: KeyIndex,
         registry: KeyRegistry | None,
         stated: Sequence[float],
+        feedback: Feedback | None = None,
     ) -> None:
         self._keys, self._settings = keys, settings
         self._shard = _Tapped(settings, registry)
@@ -62,6 +67,7 @@ class Ours:
         for stage in stages:
             stage.population = self._engine.keys_by
         self._others = [(stage, list[Episode]()) for stage in stages[1:]]
+        self._answered = [] if feedback is None else [self._engine_for(n, feedback) for n in stated]
         self._born_us = np.full(len(keys), NO_KEY, np.int64)
 
     @property
@@ -85,6 +91,8 @@ class Ours:
             stage.start(int(batch.ts_us[0]))
             stage.offer(candidates)
             raised += stage.release(self._engine.last_us)
+        for engine in self._answered:
+            engine.fold(batch)
 
     def answer(self) -> Answer:
         """Episodes as points, what they say, and the alerts really raised."""
@@ -92,6 +100,10 @@ class Ours:
         for stage, raised in self._others:
             raised += stage.release(END_US)
         raised_by = [self._engine.alerts, *(raised for _, raised in self._others)]
+        if self._answered:
+            for engine in self._answered:
+                engine.finish()
+            raised_by = [engine.alerts for engine in self._answered]
         number_of = self._keys.number_of
         online = {
             n: (alerts_of_episodes(raised, number_of), notes_of_episodes(raised))
@@ -99,6 +111,11 @@ class Ours:
         }
         points = self._less_handicap(points_of_episodes(episodes, number_of))
         return Answer(points, notes_of_episodes(episodes), online)
+
+    def _engine_for(self, per_week: float, feedback: Feedback) -> Engine:
+        stage = FleetStage(per_week, settings=self._settings, lowest=LOWEST)
+        shard = Shard(self._settings, self._shard.registry)
+        return Engine([shard], stage, review=feedback.review)
 
     def _note_births(self, batch: EventBatch) -> None:
         number = self._keys.of(batch)
@@ -156,7 +173,7 @@ def without(settings: ShardSettings, signals: str) -> ShardSettings:
         return replace(
             limits,
             weights=tuple(w * k for w, k in zip(limits.weights, kept, strict=True)),
-            young_weights=tuple(w * k for w, k in zip(limits.young_weights, kept, strict=True)),
+            young_weights=tuple(w * k for w, k in zip(limits.weights_of_young, kept, strict=True)),
         )
 
     return replace(

@@ -123,6 +123,7 @@ class Result:
     precision: dict[str, float | None] = field(default_factory=dict)
     best_scores: list[float | None] = field(default_factory=list)
     format: int = FORMAT
+    feedback_days: float = 0.0  # after which ``online`` alerts were answered; 0 = never
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ class About:
     code: str
     events: int
     elapsed_s: float
+    feedback_days: float = 0.0
 
 
 def result_of(about: About, answer: Answer, truth: Truth, rules: Rules) -> Result:
@@ -178,6 +180,7 @@ def result_of(about: About, answer: Answer, truth: Truth, rules: Rules) -> Resul
         start_us=truth.test_us[0],
         events=about.events,
         elapsed_s=about.elapsed_s,
+        feedback_days=about.feedback_days,
         classes=_counts(truth.class_of),
         happenings=_counts(h.scenario for h in truth.happenings if h.end_us >= truth.test_us[0]),
         attacks=_attack_rows(truth),

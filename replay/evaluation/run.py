@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -15,6 +15,7 @@ from detector.core.events import EventBatch
 from detector.core.registry import KeyRegistry
 from detector.core.settings import ShardSettings
 from replay.evaluation import ours, rivals
+from replay.evaluation.feedback import Feedback
 from replay.evaluation.keys import KeyIndex
 from replay.evaluation.points import points_of_series
 from replay.evaluation.record import BUDGETS, About, Answer, Result, Rules, result_of
@@ -22,7 +23,7 @@ from replay.evaluation.rivals.windows import WindowTable
 from replay.evaluation.store import code_digest, slug, world_record
 from replay.evaluation.truth import RequestLog, truth_of
 from replay.simulate.world import World
-from replay.simulate.world_settings import WorldSettings
+from replay.simulate.world_settings import Attack, WorldSettings
 
 OURS = "ours"
 ALL = (OURS, *rivals.ALL)
@@ -49,18 +50,22 @@ class Method(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. ``stated`` are the budgets for which alerts are really raised."""
+    """What to run. ``stated`` are the budgets for which alerts are really raised.
+
+    With ``feedback_days`` each of these is answered by the truth so many days later; 0 = never.
+    """
 
     methods: tuple[str, ...]
     share_stolen: float | None = None
     stated: tuple[float, ...] = (10.0, 2.0, 40.0)
+    feedback_days: float = 0.0
     settings: ShardSettings = field(default_factory=ShardSettings)
 
 
 def run_world(world: World, plan: Plan, say: Say = lambda _: None) -> list[Result]:
     """Runs the plan's methods over one world; a result each, in their order."""
     keys, code, began_s = KeyIndex(world.key_class), code_digest(), time.perf_counter()
-    methods = make_methods(plan, keys, world.registry())
+    methods = make_methods(plan, keys, world.registry(), world.attacks)
     observers = {id(m.observer): m.observer for m in methods.values()}
     spent_s = dict.fromkeys(observers, 0.0)
     requests, events, reported = RequestLog(keys), 0, 0
@@ -85,13 +90,16 @@ def run_world(world: World, plan: Plan, say: Say = lambda _: None) -> list[Resul
             world=world_record(world.settings),
             code=code,
             events=events,
+            feedback_days=plan.feedback_days if name == OURS else 0.0,
             elapsed_s=round(spent_s[id(method.observer)] + time.perf_counter() - at_s, 1),
         )
         results.append(result_of(about, answer, truth, _rules(name, plan)))
     return results
 
 
-def make_methods(plan: Plan, keys: KeyIndex, registry: KeyRegistry | None) -> dict[str, Method]:
+def make_methods(
+    plan: Plan, keys: KeyIndex, registry: KeyRegistry | None, attacks: Sequence[Attack] = ()
+) -> dict[str, Method]:
     """Methods by name: ``ours``, ``ours~SIGNAL`` or a rival's."""
     table = WindowTable()
     methods = {}
@@ -99,10 +107,12 @@ def make_methods(plan: Plan, keys: KeyIndex, registry: KeyRegistry | None) -> di
         if name in rivals.ALL:
             methods[name] = Method(table, partial(_rivals_answer, name, table, keys))
             continue
-        settings, stated = plan.settings, plan.stated
+        settings, stated, feedback = plan.settings, plan.stated, None
+        if plan.feedback_days > 0 and name == OURS:
+            feedback = Feedback(attacks, plan.feedback_days)
         if name.startswith(ABLATED):
             settings, stated = ours.without(settings, name.removeprefix(ABLATED)), stated[:1]
-        observer = ours.Ours(settings, keys, registry, stated)
+        observer = ours.Ours(settings, keys, registry, stated, feedback)
         methods[name] = Method(observer, observer.answer)
     return methods
 

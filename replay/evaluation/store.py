@@ -16,6 +16,7 @@ from detector.core.errors import UsageError
 from replay.evaluation.record import FORMAT, Result
 from replay.simulate.world_settings import WorldSettings
 
+OURS = "ours"
 _PACKAGES = ("models", "detector/core", "replay/simulate", "replay/evaluation")
 
 
@@ -74,8 +75,14 @@ def save(folder: Path, results: Iterable[Result]) -> None:
 
 
 def missing(
-    folder: Path, methods: Sequence[str], settings: WorldSettings
+    folder: Path, methods: Sequence[str], settings: WorldSettings, feedback_days: float = 0.0
 ) -> tuple[list[Result], list[str]]:
-    """Results that are there for a world, and the methods that still have to be run."""
+    """Results that are there for a world, and the methods that still have to be run.
+
+    Our own result of another delay of verdicts does not count as there.
+    """
     found = {m: load(folder, m, settings) for m in methods}
+    ours = found.get(OURS)
+    if ours is not None and ours.feedback_days != feedback_days:
+        found[OURS] = None
     return [r for r in found.values() if r is not None], [m for m, r in found.items() if r is None]

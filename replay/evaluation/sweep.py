@@ -35,7 +35,8 @@ def sweep(
     worlds = [replace(settings, seed=seed) for seed in seeds]
     todo = {w.seed: list(plan.methods) for w in worlds}
     if not again:
-        todo = {w.seed: store.missing(out, plan.methods, w)[1] for w in worlds}
+        days = plan.feedback_days
+        todo = {w.seed: store.missing(out, plan.methods, w, days)[1] for w in worlds}
     began_s, done, n_todo = time.perf_counter(), 0, sum(bool(m) for m in todo.values())
     for world in worlds:
         if not todo[world.seed]:
@@ -54,7 +55,8 @@ def sweep(
 
 def stored(out: Path, worlds: Iterable[WorldSettings], plan: Plan) -> list[Result]:
     """The plan's results that lie in ``out`` for exactly these worlds."""
-    return [r for w in worlds for r in store.missing(out, plan.methods, w)[0]]
+    days = plan.feedback_days
+    return [r for w in worlds for r in store.missing(out, plan.methods, w, days)[0]]
 
 
 def _write(path: Path, text: str) -> None:

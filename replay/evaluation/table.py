@@ -180,7 +180,11 @@ def _online(methods: Methods) -> str:
                 [name, f"{n:g}", f"{m.false_per_week:.1f}", kept, m.worst_week, *_measured(m)[:-1]]
             )
     heads = ["method", "stated", "realised", "ratio", "worst week", *_MEASURES[:-1]]
-    return _table("Alerts really raised, by stated budget", heads, rows) if rows else ""
+    if not rows:
+        return ""
+    days = sorted({r.feedback_days for results in methods.values() for r in results if r.online})
+    answered = " and ".join("no verdicts" if d == 0 else f"verdicts {d:g} days later" for d in days)
+    return _table(f"Alerts really raised, by stated budget ({answered})", heads, rows)
 
 
 def _throttle(methods: Methods) -> str:

@@ -84,7 +84,7 @@ def settled_part(z: F32, known: F32, limits: ChannelLimits) -> tuple[F32, F64]:
     Only the former are fitted: of a key that is half settled, half of its evidence is theirs.
     """
     capped = np.minimum(z, np.array(fusion.CAPS, np.float32)).astype(np.float64)
-    part, young_weights = 1.0 - known[:, None].astype(np.float64), np.array(limits.young_weights)
+    part, young_weights = 1.0 - known[:, None].astype(np.float64), np.array(limits.weights_of_young)
     young = counted(part * capped, young_weights) @ young_weights
     return (known[:, None] * capped).astype(np.float32), young
 

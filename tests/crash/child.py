@@ -15,14 +15,17 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from detector.checkpointer import Checkpointer
+from detector.controls import ControlLog, Request
 from detector.core.events import EventBatch
 from detector.core.ports import CheckpointStore
 from detector.core.shard import Shard
@@ -38,6 +41,7 @@ from tests.live.script import SETTINGS, ColumnDecoder, scripted
 
 BUDGET_PER_WEEK = 100.0  # high, so that every theft of the log alerts
 SNAPSHOT_EVERY_EVENTS = 400
+ASKED_AFTER = 3600  # events folded: among the thefts
 
 
 def thefts_log(seed: int = 3, keys: int = 8) -> EventBatch:
@@ -105,7 +109,9 @@ def make_runner(
 ) -> Runner:
     sinks = [FileSink(directory / "delivered", delay_s)]
     outbox = Outbox(store, sinks, time.time, time.sleep, step_hook=hook)
-    settings = RunSettings(snapshot_every_s=1e9, snapshot_every_events=SNAPSHOT_EVERY_EVENTS)
+    settings = RunSettings(
+        snapshot_every_s=1e9, snapshot_every_events=SNAPSHOT_EVERY_EVENTS, requests_every_s=0.0
+    )
     return Runner(
         world.source,
         Engine(lambda: ColumnDecoder(world.log), SETTINGS, BUDGET_PER_WEEK),
@@ -114,7 +120,21 @@ def make_runner(
         Metrics(),
         settings,
         step_hook=hook,
+        controls=ControlLog(store),
     )
+
+
+def ask(one: Runner, store: LocalStore) -> Callable[[], None]:
+    """Asks for two resets once half of the log is folded, unless somebody has asked already."""
+
+    def asks() -> None:
+        n = sum(one.partitions.next_offsets.values())
+        if n >= ASKED_AFTER and not store.list("control/") and not store.list("request/"):
+            for key in ("key1", "key2"):
+                text = msgspec.json.encode(Request("reset", key=key))
+                store.put_if_absent(f"request/{key}", text)
+
+    return asks
 
 
 def trial(world: World, request: dict[str, Any]) -> None:
@@ -123,7 +143,10 @@ def trial(world: World, request: dict[str, Any]) -> None:
     hook = KillAt(request.get("point"), request.get("nth", 0))
     plant(request.get("mutant"))
     with LocalStore(directory / "state", hook) as store:
-        make_runner(world, directory, store, hook, request.get("delay_s", 0.0)).run()
+        one = make_runner(world, directory, store, hook, request.get("delay_s", 0.0))
+        if request.get("asks"):
+            one._on_progress = ask(one, store)
+        one.run()
     (directory / "seen.json").write_text(json.dumps(hook.seen))
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from detector.checkpointer import Barrier, Checkpointer, Written, load_newest_set
+from detector.controls import ControlLog
 from detector.core.events import Decoded, EventBatch, RecordBatch
 from detector.core.ports import CheckpointStore, Sink
 from detector.core.settings import ShardSettings
@@ -81,6 +82,7 @@ def runner(
     sinks: list[Sink] | None = None,
     step_hook: Callable[[str], None] = lambda _: None,
     kind: type[Checkpointer] = Checkpointer,
+    controls: ControlLog | None = None,
     **settings: float,
 ) -> Runner:
     limits = {"snapshot_every_events": 400, "snapshot_every_s": 1e9, **settings}
@@ -94,6 +96,7 @@ def runner(
         Metrics(),
         RunSettings(**limits),  # type: ignore[arg-type]
         step_hook=step_hook,
+        controls=controls,
     )
 
 

@@ -1,0 +1,93 @@
+"""What verdicts have taught: fusion weights, and from when on each set of them is in force.
+
+Verdicts given by the end of event day D make the weights that are in force from 00:00 of day
+D + 2, for every event of that time or later: one whole day in which every partition may arrive.
+Each shard keeps the same verdicts in the same order, so all of them have the same weights.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from detector.core.control import Confirmed, Control, Expected, Withdrawn
+from detector.core.episodes import CHANNELS
+from detector.core.kernels import Rules
+from detector.core.settings import ShardSettings
+from models import fusion
+from models.clock import CELLS_PER_DAY, DAY_US
+from models.verdicts import VerdictWeights
+
+LESSONS_MAX = 500  # the newest verdicts count
+SETS_MAX = 8
+IN_FORCE_AFTER_DAYS = 2
+
+
+class Lesson(msgspec.Struct, array_like=True, frozen=True):
+    """One verdict: nats by signal, before weights, and whether it was a true alert."""
+
+    name: str
+    channel: str
+    evidence: dict[str, float]
+    is_true: bool
+
+
+class WeightSet(msgspec.Struct, array_like=True, frozen=True):
+    """Weights by channel and family, in force from a cell on."""
+
+    since_cell: int
+    weights: tuple[tuple[float, ...], ...]
+
+
+class Lessons(msgspec.Struct):
+    """The verdicts learned from, and the newest sets of weights they made."""
+
+    told: list[Lesson] = []
+    sets: list[WeightSet] = []
+
+    def take(self, record: Control, settings: ShardSettings) -> bool:
+        """Learns from a verdict on an alert, or forgets one; True when weights changed."""
+        if not settings.learn_from_verdicts:
+            return False
+        left = [lesson for lesson in self.told if lesson.name != record.name]
+        if isinstance(record, Expected | Confirmed) and record.evidence:
+            is_true = isinstance(record, Confirmed)
+            left.append(Lesson(record.name, record.channel, record.evidence, is_true))
+        elif not isinstance(record, Withdrawn) or len(left) == len(self.told):
+            return False
+        self.told = left[-LESSONS_MAX:]
+        day = record.at_us // DAY_US + IN_FORCE_AFTER_DAYS
+        made = WeightSet(day * CELLS_PER_DAY, self._weights(settings))
+        older = [s for s in self.sets if s.since_cell < made.since_cell]
+        self.sets = [*older, made][-SETS_MAX:]
+        return True
+
+    def rules(self, settings: ShardSettings) -> Rules:
+        """All sets as the fold takes them; the first is the configured one."""
+        shipped = settings.limits()
+        limits = np.repeat(shipped[np.newaxis], 1 + len(self.sets), axis=0)
+        n = fusion.N_FAMILIES
+        for i, made in enumerate(self.sets):
+            learned, settled = np.array(made.weights), shipped[:, 3 : 3 + n]
+            moved = np.divide(learned, settled, out=np.ones_like(learned), where=settled > 0.0)
+            limits[1 + i, :, 3 : 3 + n] = learned
+            limits[1 + i, :, 3 + n :] *= moved  # a lesson counts for young keys too
+        since = np.array([0, *(s.since_cell for s in self.sets)], np.int64)
+        return Rules(since, limits)
+
+    def _weights(self, settings: ShardSettings) -> tuple[tuple[float, ...], ...]:
+        return tuple(
+            self._learned(name, limits.weights, limits.threshold)
+            for name, limits in zip(CHANNELS, settings.channels, strict=True)
+        )
+
+    def _learned(
+        self, channel: str, start: tuple[float, ...], threshold: float
+    ) -> tuple[float, ...]:
+        lessons = [lesson for lesson in self.told if lesson.channel == channel]
+        if not lessons:
+            return start
+        model = VerdictWeights(channel, start, threshold_nats=threshold)
+        for lesson in lessons:
+            model.learn_one(dict(lesson.evidence), lesson.is_true)
+        return model.weights()
