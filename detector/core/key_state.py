@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.core import tables
-from detector.core.kernel_identifiers import inherit_pages
+from detector.core.kernel_identifiers import forget_pages, inherit_pages
 from detector.core.tables import (
     BARRED,
     EXPIRY_CELLS,
@@ -170,10 +170,9 @@ def forget(state: State, slot: int) -> None:
     if tries >= 0:
         state.auth[tries] = np.zeros((), state.auth.dtype)
         state.auth["tag"][tries], state.auth["last_cell"][tries] = tag, GONE
-    generation = (int(state.memory["generation"][slot]) + 2) & 0xFFFF
+    forget_pages(state, slot)
     for name in tables.PER_KEY:
         getattr(state, name)[slot] = np.zeros((), getattr(state, name).dtype)
-    state.memory["generation"][slot] = generation  # no page of before is one of it
     for name, value in kept.items():
         state.keys[name][slot] = value
     state.keys["cell"][slot] = state.volume["born_cell"][slot] = -1
