@@ -40,35 +40,22 @@ def is_new(s: Any, slot: int, ident: int) -> bool:
 
 @kernel
 def _tag(key: Any, generation: int, number: int) -> int:
-    name = np.uint64((generation % memory.GENERATIONS) << 32) | np.uint64(number)
-    return mix64(mix64(key.lo, SALT), name)
+    return page_tag(key.lo, page_name(generation, number))
+
+
+@kernel
+def page_name(generation: int, number: int) -> int:
+    """What a page is called within its key."""
+    return np.uint64((generation % memory.GENERATIONS) << 32) | np.uint64(number)
+
+
+@kernel
+def page_tag(key_lo: int, name: int) -> int:
+    """What it is called in the table."""
+    return mix64(mix64(key_lo, SALT), name)
 
 
 @kernel
 def _is_of(page: Any, key: Any, generation: int) -> bool:
     """True for a page of that generation whose bits have not expired."""
     return page.generation == generation and key.cell - page.last_cell <= EXPIRY_CELLS
-
-
-@kernel
-def inherit_pages(s: Any, heir: int, parent: int) -> None:
-    """Gives a key copies of another one's pages; both have the same row of ``memory``."""
-    m, key = s.memory[parent], s.keys[parent]
-    young, old = int(m.generation), (int(m.generation) + 65535) & 65535
-    for generation, level in ((young, m.level), (old, m.old_level)):
-        for number in range(1 << (2 * level)):
-            place = find_tag(s.pages, _tag(key, generation, number))
-            if place >= 0 and _is_of(s.pages[place], key, generation):
-                _copy_page(s, s.pages[place], _tag(s.keys[heir], generation, number))
-
-
-@kernel
-def _copy_page(s: Any, page: Any, tag: int) -> None:
-    place = find_tag(s.pages, tag)
-    if place < 0:
-        place = -1 - place
-        s.shard[0].pages += 1
-    mine = s.pages[place]
-    mine.tag, mine.last_cell, mine.generation = tag, page.last_cell, page.generation
-    for i in range(memory.PAGE_WORDS):
-        mine.words[i] = page.words[i]

@@ -16,7 +16,7 @@ from detector.core.events import EventBatch
 from detector.core.lessons import LESSONS_MAX, SETS_MAX, Lessons
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard, state_digest
-from detector.core.tables import PER_KEY
+from detector.core.tables import PAIR, PER_KEY
 from models.clock import CELLS_PER_DAY, DAY_US
 from models.fusion import WEIGHTS
 from tests.core.logs import MINUTE_US, START_US, batch_of
@@ -215,12 +215,16 @@ def test_withdrawing_a_confirmation_lets_time_establish_the_source():
 def test_after_a_reset_a_key_is_new_but_for_its_name():
     """A reset key and a key never seen before go through the same later log alike."""
     later = log_of(owner_rows(NOW_US + MINUTE_US, 6, seed=11))
+    later.ident[:] = np.arange(1, len(later) + 1, dtype=np.uint64) << np.uint64(33)
     shard, _ = stolen()
+    shard.fold(replace(later, ts_us=np.full(len(later), NOW_US - MINUTE_US)))
     ordinal = int(shard._state.keys["ordinal"][0])
     shard.control(Reset(at_us=NOW_US, key="k"))
     assert len(key_state.known_values(shard._state, 0).places) == 0
     assert int(shard._state.keys["ordinal"][0]) == ordinal
     assert not shard._book.open
+    pages = shard._state.pages
+    assert (pages["last_cell"][pages["tag"] != 0] < 0).all(), "no object it asked for is remembered"
     shard.fold(later)
     fresh = Shard(SETTINGS)
     fresh.fold(later)
@@ -231,6 +235,11 @@ def test_after_a_reset_a_key_is_new_but_for_its_name():
             assert [f for f in same if not np.array_equal(mine[f], new[f])] == []
         else:
             assert mine.tobytes() == new.tobytes(), name
+
+
+def test_a_pair_takes_no_more_room_for_its_owner():
+    """What tells a key's pairs apart fits into the bytes that alignment leaves."""
+    assert PAIR.itemsize == 24
 
 
 def test_any_key_can_be_reset():
