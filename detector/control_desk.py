@@ -72,7 +72,7 @@ class ControlDesk:
         if request is None:
             return
         alert = self._controls.alert(request.alert_id) if request.alert_id else None
-        record = resolved(request, alert, watermark_us, self._partitions.weights_at)
+        record = resolved(request, alert, watermark_us, self._partitions.factors_at)
         if record is None:
             self._controls.refuse(key, "there is no such alert")
             return

@@ -127,11 +127,11 @@ def resolved(
     request: Request,
     alert: Alert | None,
     at_us: int,
-    weights_at: Callable[[int, int], tuple[float, ...]],
+    factors_at: Callable[[int, int], tuple[float, ...]],
 ) -> Control | None:
     """The record of a request as of an event time; ``None`` when its alert is not known.
 
-    ``weights_at(ts_us, channel)`` are those in force when the alert was raised.
+    ``factors_at(ts_us, channel)`` are those in force when the alert was raised.
     """
     if not request.alert_id:
         fields = Verdict(
@@ -140,8 +140,8 @@ def resolved(
         return said(request.verdict, fields, request.until_us)
     if alert is None:
         return None
-    weights = weights_at(alert.peak_us, CHANNELS.index(alert.channel))
-    return about(request.verdict, alert, at_us, weights, request.until_us)
+    factors = factors_at(alert.peak_us, CHANNELS.index(alert.channel))
+    return about(request.verdict, alert, at_us, factors, request.until_us)
 
 
 def ended(record: Expected, at_us: int) -> Control:

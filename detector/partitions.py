@@ -157,9 +157,9 @@ class Partitions:
         """Silences of all keys that are due in ``(after_us, until_us]`` and last."""
         return [s for state in self._all() for s in state.shard.silences(after_us, until_us)]
 
-    def weights_at(self, ts_us: int, channel: int) -> tuple[float, ...]:
-        """A channel's weights for an event of that time: the same in every partition."""
-        return self._all()[0].shard.weights_at(ts_us, channel)
+    def factors_at(self, ts_us: int, channel: int) -> tuple[float, ...]:
+        """What verdicts multiply weights by for an event of that time: the same everywhere."""
+        return self._all()[0].shard.factors_at(ts_us, channel)
 
     @property
     def offsets(self) -> dict[int, int]:

@@ -9,7 +9,7 @@ balance but switch off nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,15 @@ class VerdictWeights(base.Classifier):
         # a lesson without weight: River makes a weight when it first learns of a feature
         self._model.learn_one(dict.fromkeys(FAMILIES, 0.0), False, w=0.0)
 
+    def learn_shares(self, shares: Mapping[str, float], y: bool) -> None:
+        """The same from the shares an alert shows, nats by family, under the starting weights."""
+        self._model.learn_one({f: float(n) for f, n in shares.items() if n}, y)
+
+    def factors(self) -> tuple[float, ...]:
+        """By what each starting weight is multiplied, in the order of ``FAMILIES``."""
+        factors = self._model.weights
+        return tuple(float(factors[family]) for family in FAMILIES)
+
     def learn_one(self, x: dict[str, Any], y: bool) -> None:
         """Takes in a verdict on an alert with this evidence, nats by family; True = confirmed."""
         self._model.learn_one(self._shares(x), y)
@@ -87,11 +96,7 @@ class VerdictWeights(base.Classifier):
 
     def weights(self) -> tuple[float, ...]:
         """The weights as learned so far, in the order of ``FAMILIES``."""
-        factors = self._model.weights
-        return tuple(
-            float(weight * factors[family])
-            for family, weight in zip(FAMILIES, self.start, strict=True)
-        )
+        return tuple(w * f for w, f in zip(self.start, self.factors(), strict=True))
 
     def _shares(self, x: dict[str, Any]) -> dict[str, float]:
         """Each family's share of the score as it was before any verdict; nested ones once."""

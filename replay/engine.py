@@ -162,5 +162,5 @@ class Engine:
         if alert is None:
             return None
         channel = CHANNELS.index(alert.channel)
-        weights = self.shards[0].weights_at(alert.peak_us, channel)
-        return about(wish.verdict, Alert.of(alert), wish.at_us, weights, wish.until_us)
+        factors = self.shards[0].factors_at(alert.peak_us, channel)
+        return about(wish.verdict, Alert.of(alert), wish.at_us, factors, wish.until_us)

@@ -28,7 +28,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the verdicts have in common.
 
     ``network`` and ``client`` as alerts write them; ``since_us``: what came from then on came with
-    them. ``evidence``: nats by signal, before weights, of the alert it is about; empty without.
+    them. ``shares``: nats by signal of the alert it is about, as the configured weights would give
+    them; empty without.
     ``channel`` is "" for a verdict that names no alert.
     """
 
@@ -39,7 +40,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     network: str = ""
     client: str = ""
     since_us: int = 0
-    evidence: dict[str, float] = {}
+    shares: dict[str, float] = {}
 
     @property
     def name(self) -> str:
@@ -99,9 +100,9 @@ class Alert:
 
 
 def about(
-    verdict: str, alert: Alert, at_us: int, weights: Sequence[float], until_us: int | None = None
+    verdict: str, alert: Alert, at_us: int, factors: Sequence[float], until_us: int | None = None
 ) -> Control:
-    """A verdict on an alert; ``weights`` are those of its channel when it was raised."""
+    """A verdict on an alert; ``factors`` are those of its channel when it was raised."""
     fields = Verdict(
         at_us=at_us,
         key=alert.key,
@@ -110,7 +111,7 @@ def about(
         network=alert.network,
         client=alert.client,
         since_us=alert.since_us,
-        evidence=unweighted(alert.shares, weights),
+        shares=unlearned(alert.shares, factors),
     )
     return said(verdict, fields, until_us)
 
@@ -135,11 +136,11 @@ def end_of(record: Expected) -> Withdrawn:
     )
 
 
-def unweighted(shares: Mapping[str, float], weights: Sequence[float]) -> dict[str, float]:
-    """Nats before weights from the shares an alert shows, signal by signal.
+def unlearned(shares: Mapping[str, float], factors: Sequence[float]) -> dict[str, float]:
+    """Shares as they were before any verdict, of those signals that have a weight.
 
-    >>> unweighted({"new_network": 2.0, "decoy": 20.0}, [0.5] * len(FAMILIES))
+    >>> unlearned({"new_network": 2.0, "decoy": 20.0}, [0.5] * len(FAMILIES))
     {'new_network': 4.0}
     """
-    of = dict(zip(FAMILIES, weights, strict=True))
-    return {s: round(n / of[s], 6) for s, n in shares.items() if of.get(s, 0.0) > 0.0}
+    of = dict(zip(FAMILIES, factors, strict=True))
+    return {s: round(n / of[s], 6) for s, n in shares.items() if s in of}

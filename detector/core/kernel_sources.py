@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from detector.core.kernel_fields import is_replaced
-from detector.core.tables import BARRED, EXPIRY_CELLS, find_tag, mark_of, mix64, note_value
+from detector.core.tables import BARRED, EXPIRY_CELLS, find_tag, mark_pair, mix64, note_value
 from models import actor as actors_
 from models import novelty, slow
 from models._jit import kernel
@@ -47,7 +47,8 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
         place = -1 - place
         s.shard[0].pairs += 1
     pair = s.pairs[place]
-    pair.tag, pair.mark = tag, mark_of(key.hi, kind)
+    pair.tag = tag
+    mark_pair(pair, key.hi, kind)
     pair.first_cell = pair.last_cell = key.cell
     pair.cells = pair.days = pair.entry = pair.owned = 0
     if learns:
@@ -62,8 +63,7 @@ def visit(s: Any, slot: int, kind: int, value: int, found: Any) -> bool:
 @kernel
 def _revisit(pair: Any, key: Any, learns: bool) -> None:
     if pair.mark & BARRED:  # confirmed to be a thief's: this cell teaches nothing
-        key.hold_cell = max(key.hold_cell, key.cell)
-        learns = False
+        key.hold_cell, learns = max(key.hold_cell, key.cell), False
     if pair.last_cell == key.cell:
         return
     if learns:

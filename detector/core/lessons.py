@@ -14,8 +14,8 @@ from detector.core.control import Confirmed, Control, Expected, Withdrawn
 from detector.core.episodes import CHANNELS
 from detector.core.kernels import Rules
 from detector.core.settings import ShardSettings
-from models import fusion
-from models.clock import CELLS_PER_DAY, DAY_US
+from models.clock import CELL_US, CELLS_PER_DAY, DAY_US
+from models.families import FAMILIES
 from models.verdicts import VerdictWeights
 
 LESSONS_MAX = 500  # the newest verdicts count
@@ -24,19 +24,19 @@ IN_FORCE_AFTER_DAYS = 2
 
 
 class Lesson(msgspec.Struct, array_like=True, frozen=True):
-    """One verdict: nats by signal, before weights, and whether it was a true alert."""
+    """One verdict: nats by signal under the configured weights, and whether the alert was true."""
 
     name: str
     channel: str
-    evidence: dict[str, float]
+    shares: dict[str, float]
     is_true: bool
 
 
 class WeightSet(msgspec.Struct, array_like=True, frozen=True):
-    """Weights by channel and family, in force from a cell on."""
+    """What weights are multiplied by, by channel and family; in force from a cell on."""
 
     since_cell: int
-    weights: tuple[tuple[float, ...], ...]
+    factors: tuple[tuple[float, ...], ...]
 
 
 class Lessons(msgspec.Struct):
@@ -50,14 +50,14 @@ class Lessons(msgspec.Struct):
         if not settings.learn_from_verdicts:
             return False
         left = [lesson for lesson in self.told if lesson.name != record.name]
-        if isinstance(record, Expected | Confirmed) and record.evidence:
+        if isinstance(record, Expected | Confirmed) and record.shares:
             is_true = isinstance(record, Confirmed)
-            left.append(Lesson(record.name, record.channel, record.evidence, is_true))
+            left.append(Lesson(record.name, record.channel, record.shares, is_true))
         elif not isinstance(record, Withdrawn) or len(left) == len(self.told):
             return False
         self.told = left[-LESSONS_MAX:]
         day = record.at_us // DAY_US + IN_FORCE_AFTER_DAYS
-        made = WeightSet(day * CELLS_PER_DAY, self._weights(settings))
+        made = WeightSet(day * CELLS_PER_DAY, self._factors(settings))
         older = [s for s in self.sets if s.since_cell < made.since_cell]
         self.sets = [*older, made][-SETS_MAX:]
         return True
@@ -66,16 +66,19 @@ class Lessons(msgspec.Struct):
         """All sets as the fold takes them; the first is the configured one."""
         shipped = settings.limits()
         limits = np.repeat(shipped[np.newaxis], 1 + len(self.sets), axis=0)
-        n = fusion.N_FAMILIES
         for i, made in enumerate(self.sets):
-            learned, settled = np.array(made.weights), shipped[:, 3 : 3 + n]
-            moved = np.divide(learned, settled, out=np.ones_like(learned), where=settled > 0.0)
-            limits[1 + i, :, 3 : 3 + n] = learned
-            limits[1 + i, :, 3 + n :] *= moved  # a lesson counts for young keys too
+            limits[1 + i, :, 3:] *= np.tile(np.array(made.factors), 2)  # settled and young keys
         since = np.array([0, *(s.since_cell for s in self.sets)], np.int64)
         return Rules(since, limits)
 
-    def _weights(self, settings: ShardSettings) -> tuple[tuple[float, ...], ...]:
+    def factors_at(self, ts_us: int, channel: int) -> tuple[float, ...]:
+        """What a channel's weights are multiplied by for an event of this time."""
+        for made in reversed(self.sets):
+            if made.since_cell <= ts_us // CELL_US:
+                return made.factors[channel]
+        return (1.0,) * len(FAMILIES)
+
+    def _factors(self, settings: ShardSettings) -> tuple[tuple[float, ...], ...]:
         return tuple(
             self._learned(name, limits.weights, limits.threshold)
             for name, limits in zip(CHANNELS, settings.channels, strict=True)
@@ -84,10 +87,8 @@ class Lessons(msgspec.Struct):
     def _learned(
         self, channel: str, start: tuple[float, ...], threshold: float
     ) -> tuple[float, ...]:
-        lessons = [lesson for lesson in self.told if lesson.channel == channel]
-        if not lessons:
-            return start
         model = VerdictWeights(channel, start, threshold_nats=threshold)
-        for lesson in lessons:
-            model.learn_one(dict(lesson.evidence), lesson.is_true)
-        return model.weights()
+        for lesson in self.told:
+            if lesson.channel == channel:
+                model.learn_shares(lesson.shares, lesson.is_true)
+        return model.factors()

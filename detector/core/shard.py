@@ -24,7 +24,7 @@ from detector.core.sentences import Texts
 from detector.core.settings import ShardSettings
 from detector.core.verdicts import Controls, Parts
 from detector.core.violations import ViolationTable, sentence
-from models.clock import CELL_US, cell_of
+from models.clock import CELL_US
 from models.novelty import ROUTE
 
 # A key's event may come this much later than others of its partition (the decoder's late
@@ -181,12 +181,9 @@ class Shard:
             self._rules = self._controls.lessons.rules(self.settings)
         return slot is not None
 
-    def weights_at(self, ts_us: int, channel: int, known: float = 1.0) -> tuple[float, ...]:
-        """A channel's weights in force for an event of this time, by how known its key is."""
-        at = kernels.in_force(self._rules.since_cell, cell_of(ts_us))
-        settled, young = self._rules.limits[at, channel, 3:].reshape(2, -1)
-        weights: list[float] = (known * settled + (1.0 - known) * young).tolist()
-        return tuple(weights)
+    def factors_at(self, ts_us: int, channel: int) -> tuple[float, ...]:
+        """What verdicts multiply a channel's weights by for an event of this time."""
+        return self._controls.lessons.factors_at(ts_us, channel)
 
     def take_silences(self) -> list[Silence]:
         """Silences that ended since the last call; to be taken before a snapshot is."""
@@ -336,7 +333,9 @@ class Shard:
             return self._book.add_hard(row, who, violations.NAMES[fact], what, about)
         row["status"] = batch.status[int(row["event"])]
         self._next_close_us = 0
-        weights = self.weights_at(int(row["ts_us"]), channel, float(row["known"]))
+        settled = self.settings.channels[channel].weights_at(float(row["known"]))
+        factors = self.factors_at(int(row["ts_us"]), channel)
+        weights = tuple(w * f for w, f in zip(settled, factors, strict=True))
         return self._book.apply(row, who, self._texts, weights)
 
     def _owner(self, name: KeyName) -> str | None:

@@ -7,6 +7,7 @@ never seen, wherever its record still lies, so growing a table never changes a r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +88,8 @@ PAIR = np.dtype(
         ("days", "u1"),
         ("entry", "u1"),  # surprise when it first came, in 1/16 nat
         ("owned", "u1"),  # an established source has used it too
-        ("mark", "u4"),  # kind, BARRED, and part of the key's hash: see mark_of
+        ("mark", "u1"),  # kind, BARRED, and four bits of the key's hash: see mark_pair
+        ("owner", "u2"),  # sixteen more
     ],
     align=True,
 )
@@ -149,7 +151,7 @@ SHARD = np.dtype(
     align=True,
 )
 
-KIND_BITS, BARRED, OWNER_BITS = 7, 8, 0xFFFFFFF0  # of PAIR.mark
+KIND_BITS, BARRED, OWNER_BITS = 7, 8, 0xF0  # of PAIR.mark
 GONE = -(1 << 30)  # last cell of a record that nobody meets any more
 
 LIFE_CELLS = {
@@ -271,9 +273,19 @@ def unmix64(tag: int, a: int) -> int:
 
 
 @kernel
-def mark_of(key_hi: int, kind: int) -> int:
-    """What a pair says of its owner: 28 bits of the key's hash, and the kind plus 1."""
-    return (np.uint64(key_hi) & np.uint64(OWNER_BITS)) | np.uint64(kind + 1)
+def mark_pair(pair: Any, key_hi: int, kind: int) -> None:
+    """Writes into a pair what its tag does not say: its kind, and 20 bits of its key's hash."""
+    pair.owner = np.uint16(np.uint64(key_hi) & np.uint64(0xFFFF))
+    bits = np.uint64(key_hi) >> np.uint64(12) & np.uint64(OWNER_BITS)
+    pair.mark = np.uint8(bits | np.uint64(kind + 1))
+
+
+@kernel
+def may_be_of(pair: Any, key_hi: int) -> bool:
+    """True when those bits are this key's."""
+    bits = np.uint64(key_hi) >> np.uint64(12) & np.uint64(OWNER_BITS)
+    same = np.uint64(pair.mark) & np.uint64(OWNER_BITS) == bits
+    return bool(same and np.uint64(pair.owner) == np.uint64(key_hi) & np.uint64(0xFFFF))
 
 
 @kernel
@@ -378,8 +390,8 @@ def alive(table: Any, clock_us: int, life_cells: int) -> Any:
     return table[(table["tag"] != 0) & (table["last_cell"] >= oldest)]
 
 
-def grown(state: State, more_pairs: int = 0, more_pages: int = 0) -> State:
-    """The same state with room for more, for ``more_pairs`` and pages at once if need be.
+def grown(state: State, room: Mapping[str, int] | None = None) -> State:
+    """The same state with room for more, for ``room[table]`` records at once if need be.
 
     The per-key arrays double when the keys fill them. A table at 60 % load loses what has
     expired, and doubles when more than half of it is still alive: months of churn do not
@@ -395,7 +407,7 @@ def grown(state: State, more_pairs: int = 0, more_pages: int = 0) -> State:
         arrays["index"] = np.zeros(2 * len(state.index), np.int32)
         refill_index(arrays["index"], arrays["keys"], n_keys)
     for name, life_cells in LIFE_CELLS.items():
-        more = {"pairs": more_pairs, "pages": more_pages}.get(name, 0)
+        more = (room or {}).get(name, 0)
         while int(shard[name][0]) + more >= TABLE_LOAD * len(arrays[name]) - TABLE_SLACK:
             old = arrays[name]
             living = alive(old, int(shard["clock_us"][0]), life_cells)

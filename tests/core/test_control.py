@@ -16,12 +16,13 @@ from detector.core.events import EventBatch
 from detector.core.lessons import LESSONS_MAX, SETS_MAX, Lessons
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard, state_digest
-from detector.core.tables import PER_KEY
+from detector.core.tables import PAIR, PER_KEY
 from models.clock import CELLS_PER_DAY, DAY_US
-from models.fusion import WEIGHTS
+from models.families import FAMILIES
 from tests.core.logs import MINUTE_US, START_US, batch_of
 
 SETTINGS = ShardSettings()
+PLAIN = (1.0,) * len(FAMILIES)  # what weights are multiplied by before anybody has said anything
 THIEF, PROGRAM = "198.51.100.0/24", "curl/8"
 DAYS = 8
 THEFT_US = START_US + DAYS * DAY_US
@@ -65,7 +66,7 @@ def stolen():
 
 
 def said(verdict, alert, at_us, **more):
-    return about(verdict, Alert.of(alert), at_us, SETTINGS.stolen.weights, **more)
+    return about(verdict, Alert.of(alert), at_us, PLAIN, **more)
 
 
 NOW_US = THEFT_US + 40 * MINUTE_US
@@ -163,7 +164,7 @@ def test_expected_abuse_is_quiet_for_a_week_and_then_usual():
     over = [c.episode for c in shard.fold(walk) if c.episode.channel == "abused"]
     assert over
     at_us = int(walk.ts_us[-1]) + MINUTE_US
-    shard.control(about("expected", Alert.of(over[-1]), at_us, SETTINGS.abused.weights))
+    shard.control(about("expected", Alert.of(over[-1]), at_us, PLAIN))
     again = replace(walk, ts_us=walk.ts_us + 60 * MINUTE_US)
     assert scores(shard, again, "abused") == []
     quiet = shard._state.episodes["quiet_cell"][0]
@@ -215,12 +216,16 @@ def test_withdrawing_a_confirmation_lets_time_establish_the_source():
 def test_after_a_reset_a_key_is_new_but_for_its_name():
     """A reset key and a key never seen before go through the same later log alike."""
     later = log_of(owner_rows(NOW_US + MINUTE_US, 6, seed=11))
+    later.ident[:] = np.arange(1, len(later) + 1, dtype=np.uint64) << np.uint64(33)
     shard, _ = stolen()
+    shard.fold(replace(later, ts_us=np.full(len(later), NOW_US - MINUTE_US)))
     ordinal = int(shard._state.keys["ordinal"][0])
     shard.control(Reset(at_us=NOW_US, key="k"))
     assert len(key_state.known_values(shard._state, 0).places) == 0
     assert int(shard._state.keys["ordinal"][0]) == ordinal
     assert not shard._book.open
+    pages = shard._state.pages
+    assert (pages["last_cell"][pages["tag"] != 0] < 0).all(), "no object it asked for is remembered"
     shard.fold(later)
     fresh = Shard(SETTINGS)
     fresh.fold(later)
@@ -231,6 +236,11 @@ def test_after_a_reset_a_key_is_new_but_for_its_name():
             assert [f for f in same if not np.array_equal(mine[f], new[f])] == []
         else:
             assert mine.tobytes() == new.tobytes(), name
+
+
+def test_a_pair_takes_no_more_room_for_its_owner():
+    """What tells a key's pairs apart fits into the bytes that alignment leaves."""
+    assert PAIR.itemsize == 24
 
 
 def test_any_key_can_be_reset():
@@ -299,34 +309,46 @@ def test_verdicts_change_weights_from_the_day_after_the_next():
     """Given on day D they count for events from 00:00 of D + 2, not a microsecond before."""
     shard = Shard(LEARNING)
     day = START_US // DAY_US
-    evidence = {"new_network": 8.0}
+    shares = {"new_network": 4.0}
     for i in range(3):
         record = Expected(
-            at_us=START_US + i, key="k", alert_id=f"{i}", channel="stolen", evidence=evidence
+            at_us=START_US + i, key="k", alert_id=f"{i}", channel="stolen", shares=shares
         )
         shard.control(record)
     in_force_us = (day + 2) * DAY_US
-    assert shard.weights_at(in_force_us - 1, STOLEN) == WEIGHTS[STOLEN]
-    learned = shard.weights_at(in_force_us, STOLEN)
-    assert learned[0] < WEIGHTS[STOLEN][0]
-    assert learned[1:] == pytest.approx(WEIGHTS[STOLEN][1:])
+    assert shard.factors_at(in_force_us - 1, STOLEN) == PLAIN
+    learned = shard.factors_at(in_force_us, STOLEN)
+    assert learned[0] < 1.0
+    assert learned[1:] == PLAIN[1:]
     again = Shard.from_state(shard.to_state(), LEARNING)
-    assert again.weights_at(in_force_us, STOLEN) == learned
+    assert again.factors_at(in_force_us, STOLEN) == learned
     shard.control(Withdrawn(at_us=START_US + DAY_US, key="k", alert_id="0"))
     shard.control(Withdrawn(at_us=START_US + DAY_US, key="k", alert_id="1"))
     shard.control(Withdrawn(at_us=START_US + DAY_US, key="k", alert_id="2"))
-    assert shard.weights_at(in_force_us, STOLEN) == learned
-    assert shard.weights_at(in_force_us + DAY_US, STOLEN) == pytest.approx(WEIGHTS[STOLEN])
+    assert shard.factors_at(in_force_us, STOLEN) == learned
+    assert shard.factors_at(in_force_us + DAY_US, STOLEN) == PLAIN
+
+
+def test_a_lesson_counts_for_settled_and_young_keys_alike():
+    """Both sets of weights are multiplied by the same factors, in the fold and in the reasons."""
+    shard = Shard(LEARNING)
+    shares = {"new_network": 4.0}
+    shard.control(Expected(at_us=START_US, key="k", alert_id="a", channel="stolen", shares=shares))
+    plain, learned = shard._rules.limits[:, STOLEN]
+    factors = np.array(shard.factors_at(START_US + 3 * DAY_US, STOLEN))
+    assert (learned[:3] == plain[:3]).all(), "floor and threshold stay"
+    assert learned[3:] == pytest.approx(plain[3:] * np.tile(factors, 2))
+    assert factors.min() < 1.0
 
 
 def test_verdicts_teach_nothing_unless_asked_to():
     """The switch is off as shipped."""
     shard = Shard(SETTINGS)
     record = Expected(
-        at_us=START_US, key="k", alert_id="a", channel="stolen", evidence={"new_network": 8.0}
+        at_us=START_US, key="k", alert_id="a", channel="stolen", shares={"new_network": 8.0}
     )
     shard.control(record)
-    assert shard.weights_at(START_US + 30 * DAY_US, STOLEN) == WEIGHTS[STOLEN]
+    assert shard.factors_at(START_US + 30 * DAY_US, STOLEN) == PLAIN
 
 
 def test_scores_use_the_weights_of_their_day():
@@ -349,14 +371,14 @@ def test_what_is_remembered_of_verdicts_is_bounded(monkeypatch):
     """Lessons, sets of weights and verdicts that can be taken back have limits."""
     shard = Shard(LEARNING)
     shard.fold(batch_of([(START_US, "k", "10.0.0", "sdk/2", "GET /a/b", 200)]))
-    monkeypatch.setattr(Lessons, "_weights", lambda *_: WEIGHTS)
+    monkeypatch.setattr(Lessons, "_factors", lambda *_: (PLAIN,) * 3)
     for i in range(LESSONS_MAX + 30):
         record = Expected(
             at_us=START_US + i * DAY_US,
             key="k",
             alert_id=f"{i}",
             channel="stolen",
-            evidence={"new_network": 1.0},
+            shares={"new_network": 1.0},
         )
         shard.control(record)
     assert len(shard._controls.lessons.told) == LESSONS_MAX

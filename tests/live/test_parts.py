@@ -46,10 +46,10 @@ def test_received_is_accepted_no_key_and_rejected():
 def test_a_lost_partition_has_no_lag():
     """After a rebalance only partitions of this process are shown."""
     metrics = Metrics()
-    Pulse({0: 5, 1: 6}, 0, 0, 0, 0, {}, 0.0, False, 0, {}).emit(metrics)
+    Pulse({0: 5, 1: 6}, 0, 0, 0, 0, {}, {}, 0.0, False, 0, {}).emit(metrics)
     Assigned(frozenset({1})).emit(metrics)
     outbox = {"slack": {"queued": 3}}
-    Pulse({1: 7}, 0, 0, 0, 0, {"keys": 2}, 0.0, False, 0, outbox).emit(metrics)
+    Pulse({1: 7}, 0, 0, 0, 0, {"keys": 2}, {}, 0.0, False, 0, outbox).emit(metrics)
     assert value(metrics, "keywatch_lag_records", partition="0") is None
     assert value(metrics, "keywatch_lag_records", partition="1") == 7
     assert value(metrics, "keywatch_outbox", sink="slack", outcome="queued") == 3
