@@ -1,7 +1,7 @@
 """One key's state as a whole: what is known of it, forgotten, accepted, barred or copied.
 
 Rare work, never once per event: looking for a key's values reads the pair table once, some
-milliseconds for a million pairs. A pair says only 28 bits of its owner; the rest is checked
+milliseconds for a million pairs. A pair says only 20 bits of its owner; the rest is checked
 against the values whose texts are known, so a mistake needs both a collision of those bits and
 a shard with more than ``NAMES_MAX`` values.
 """
@@ -14,24 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.core import tables
-from detector.core.kernel_identifiers import forget_pages, inherit_pages
+from detector.core.kernel_identifiers import page_name, page_tag
 from detector.core.tables import (
     BARRED,
     EXPIRY_CELLS,
     GONE,
     KIND_BITS,
-    OWNER_BITS,
     State,
     find_tag,
     knows_value,
-    mark_of,
+    mark_pair,
+    may_be_of,
     mix64,
     unmix64,
 )
-from models import memory, novelty
+from models import novelty
 from models._jit import kernel
 
-PAGES_OF_KEY_MAX = 2 << (2 * memory.LEVEL_MAX)  # of its young and its old generation
 VALUES_OF_KEY_MAX = 8192  # more than the caps per kind allow, twice over
 IDENTITY = ("hi", "lo", "first_us", "last_us", "ordinal", "hard_day")
 
@@ -55,10 +54,9 @@ class Known(NamedTuple):
 def _collect(s: Any, slot: int, places: Any, values: Any) -> int:
     kind: Any
     key, n = s.keys[slot], 0
-    owner = np.uint64(key.hi) & np.uint64(OWNER_BITS)
     for i in range(len(s.pairs)):
         pair = s.pairs[i]
-        if pair.tag == 0 or np.uint64(pair.mark) & np.uint64(OWNER_BITS) != owner:
+        if pair.tag == 0 or not may_be_of(pair, key.hi):
             continue
         if key.cell - pair.last_cell > EXPIRY_CELLS or n == len(places):
             continue
@@ -104,15 +102,15 @@ def places_of(state: State, tags: list[int]) -> I64:
 def accept(state: State, places: I64) -> None:
     """Makes values the key's own, as if they had been there from its first cell."""
     state.pairs["entry"][places] = 0
-    state.pairs["mark"][places] &= np.uint32(0xFFFFFFFF ^ BARRED)
+    state.pairs["mark"][places] &= np.uint8(0xFF ^ BARRED)
 
 
 def bar(state: State, places: I64, *, lift: bool = False) -> None:
     """Keeps values from becoming the key's own by time; the cells they come in teach nothing."""
     if lift:
-        state.pairs["mark"][places] &= np.uint32(0xFFFFFFFF ^ BARRED)
+        state.pairs["mark"][places] &= np.uint8(0xFF ^ BARRED)
     else:
-        state.pairs["mark"][places] |= np.uint32(BARRED)
+        state.pairs["mark"][places] |= np.uint8(BARRED)
 
 
 def unknow(state: State, places: I64) -> None:
@@ -149,7 +147,8 @@ def calm(state: State, slot: int) -> None:
     state.denied["fresh"][slot] = 0
     state.volume["cusum"][slot] = 0
     state.slow["cusum"][slot] = 0
-    state.slow["ramp"][slot] = state.slow["objects"][slot] = 0
+    state.slow["ramp"][slot] = 0
+    state.slow["objects"][slot] = 0
     state.keys["own_mix"][slot] = 0
     lift_hold(state, slot)
 
@@ -164,13 +163,13 @@ def forget(state: State, slot: int) -> None:
     """All of a key but its identity: its next request begins its life anew."""
     unknow(state, known_values(state, slot).places)
     state.actors["last_cell"][actors_of(state, slot)] = GONE
+    state.pages["last_cell"][_pages(state, slot)[0]] = GONE
     kept = {name: state.keys[name][slot].copy() for name in IDENTITY}
     tag: Any = np.uint64(mix64(kept["hi"], kept["lo"]))
     tries = find_tag(state.auth, tag)
     if tries >= 0:
         state.auth[tries] = np.zeros((), state.auth.dtype)
         state.auth["tag"][tries], state.auth["last_cell"][tries] = tag, GONE
-    forget_pages(state, slot)
     for name in tables.PER_KEY:
         getattr(state, name)[slot] = np.zeros((), getattr(state, name).dtype)
     for name, value in kept.items():
@@ -180,13 +179,15 @@ def forget(state: State, slot: int) -> None:
 
 
 @kernel
-def _enter(s: Any, records: Any) -> None:
+def _enter(table: Any, records: Any) -> int:
+    added = 0
     for i in range(len(records)):
-        place = find_tag(s.pairs, records[i].tag)
+        place = find_tag(table, records[i].tag)
         if place < 0:
             place = -1 - place
-            s.shard[0].pairs += 1
-        s.pairs[place] = records[i]
+            added += 1
+        table[place] = records[i]
+    return added
 
 
 def inherit(state: State, heir: int, parent: int, ts_us: int) -> State:
@@ -211,9 +212,30 @@ def inherit(state: State, heir: int, parent: int, ts_us: int) -> State:
     records, lo, hi = state.pairs[known.places], own["lo"], own["hi"]
     for i, (kind, value) in enumerate(zip(known.kinds.tolist(), known.values, strict=True)):
         records["tag"][i] = mix64(lo ^ np.uint64(kind + 1), value)
-        barred = records["mark"][i] & np.uint32(BARRED)
-        records["mark"][i] = np.uint32(mark_of(hi, kind)) | barred
-    state = tables.grown(state, more_pairs=len(records), more_pages=PAGES_OF_KEY_MAX)
-    _enter(state, records)
-    inherit_pages(state, heir, parent)
+        barred = records["mark"][i] & np.uint8(BARRED)
+        mark_pair(records[i], hi, kind)
+        records["mark"][i] |= barred
+    places, names = _pages(state, parent)
+    pages = state.pages[places]
+    pages["tag"] = [page_tag(lo, name) for name in names.tolist()]
+    more = {"pairs": len(records), "pages": len(pages)}
+    state = tables.grown(state, more)
+    state.shard["pairs"] += _enter(state.pairs, records)
+    state.shard["pages"] += _enter(state.pages, pages)
     return state
+
+
+def _pages(state: State, slot: int) -> tuple[I64, U64]:
+    """Where the key's memory of identifiers lies, and what its pages are called within the key."""
+    m, lo = state.memory[slot], state.keys["lo"][slot]
+    found = []
+    for back, level in ((0, int(m["level"])), (1, int(m["old_level"]))):
+        generation = (int(m["generation"]) - back) & 0xFFFF
+        for number in range(1 << 2 * level):
+            name = page_name(generation, number)
+            tag: Any = np.uint64(page_tag(lo, name))
+            place = find_tag(state.pages, tag)
+            if place >= 0:
+                found.append((place, name))
+    places, names = zip(*found, strict=True) if found else ((), ())
+    return np.array(places, np.int64), np.array(names, np.uint64)

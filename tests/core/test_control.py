@@ -13,10 +13,11 @@ from detector.core import key_state
 from detector.core.control import Alert, Confirmed, Expected, Reset, Withdrawn, about, end_of
 from detector.core.episodes import STOLEN
 from detector.core.events import EventBatch
+from detector.core.layout import PAIR
 from detector.core.lessons import LESSONS_MAX, SETS_MAX, Lessons
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard, state_digest
-from detector.core.tables import PAIR, PER_KEY
+from detector.core.tables import PER_KEY
 from models.clock import CELLS_PER_DAY, DAY_US
 from models.families import FAMILIES
 from tests.core.logs import MINUTE_US, START_US, batch_of
