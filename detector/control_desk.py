@@ -44,9 +44,15 @@ class ControlDesk:
         self._monotonic = monotonic
         self._step = step_hook
         self._asked_s = float("-inf")
+        self._not_before_us = 0
 
-    def restore(self, fleet: FleetStage) -> None:
-        """Reads the journal; what the restored state does not have is to be applied again."""
+    def restore(self, fleet: FleetStage, alerted_us: int) -> None:
+        """Reads the journal; what the restored state does not have is to be applied again.
+
+        ``alerted_us`` is the event time of the newest journalled alert. An earlier life raised it
+        before anything that is still asked for, so nothing takes effect before it.
+        """
+        self._not_before_us = alerted_us
         self._controls.load()
         self._partitions.journal = self._controls.records
         for made in self._controls.records:
@@ -54,9 +60,11 @@ class ControlDesk:
                 fleet.tell(made.record, made.sequence)
 
     def turn(self, fleet: FleetStage, watermark_us: int) -> None:
-        """Does what is asked for. Waits until there is a partition and a first event."""
+        """Does what is asked for. Waits for a partition and for what was known before."""
         now_s = self._monotonic()
-        if now_s - self._asked_s < self._every_s or not len(self._partitions) or watermark_us <= 0:
+        if now_s - self._asked_s < self._every_s or not len(self._partitions):
+            return
+        if watermark_us <= self._not_before_us:
             return
         self._asked_s = now_s
         try:

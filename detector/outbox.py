@@ -9,6 +9,7 @@ from typing import Any
 
 from detector.core.errors import DeliveryError, KeywatchError
 from detector.core.ports import CheckpointStore, Sink
+from detector.decode.timestamp import parse_timestamp
 from detector.journal import Journal
 from detector.lane import Lane
 from detector.safe_text import safe
@@ -93,6 +94,11 @@ class Outbox:
     def alerted(self) -> list[dict[str, Any]]:
         """All journalled alerts, in (alerted_at, alert_id) order."""
         return self._journal.alerts(self._journal.ids())
+
+    def alerted_us(self) -> int:
+        """Event time of the newest journalled alert; 0 when there is none."""
+        times = [parse_timestamp(str(a.get("alerted_at")).encode()) for a in self.alerted()[-1:]]
+        return max(times, default=0)
 
     def stop(self, deadline_s: float) -> bool:
         """Tries once more what is due, for at most ``deadline_s``; True when nothing is left.

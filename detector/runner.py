@@ -150,7 +150,7 @@ class Runner:
             self._fleet.population = self.partitions.keys_by
         self._watermark_us = restored.watermark_us
         if self._desk is not None:
-            self._desk.restore(self._fleet)
+            self._desk.restore(self._fleet, self._outbox.alerted_us())
         undelivered = self._outbox.recover()
         _log.info("restored", partitions=restored.partitions, undelivered_alerts=undelivered)
 

@@ -45,7 +45,7 @@ ASKED_AFTER = 3600  # events folded: among the thefts
 
 
 def thefts_log(seed: int = 3, keys: int = 8) -> EventBatch:
-    """Two days of ordinary keys, then one theft after the other, then quiet till all is closed."""
+    """Two days of ordinary keys, then one theft after the other, then one thief of many keys."""
     rng = np.random.default_rng(seed)
     rows = []
     for k in range(keys):
@@ -58,7 +58,17 @@ def thefts_log(seed: int = 3, keys: int = 8) -> EventBatch:
             route = f"GET /v2/dump{j % 9}/{j % 3}"
             ts_us = theft_us + j * 20_000_000
             rows.append((ts_us, f"key{k}", f"198.51.{k}", "curl/8", route, 200))
+        rows += campaign_rows(k)
     return batch_of(sorted(rows))
+
+
+def campaign_rows(k: int) -> list[tuple[int, str, str, str, str, int]]:
+    """Two quiet days of one of eight more keys, to which one thief comes after the others."""
+    own = [(START_US + (m * 50 + k) * MINUTE_US, f"GET /v1/thing{m % 3}") for m in range(100)]
+    campaign_us = START_US + (86 * 60 + k) * MINUTE_US
+    stolen = [(campaign_us + j * 1_000_000, f"GET /v3/all{j}") for j in range(20)]
+    rows = [(ts_us, f"crowd{k}", f"10.9.{k}", "sdk/2", route, 200) for ts_us, route in own]
+    return rows + [(ts_us, f"crowd{k}", "203.0.7", "go/1", route, 200) for ts_us, route in stolen]
 
 
 class KillAt:
@@ -128,9 +138,12 @@ def ask(one: Runner, store: LocalStore) -> Callable[[], None]:
     """Asks for two resets once half of the log is folded, unless somebody has asked already."""
 
     def asks() -> None:
-        n = sum(one.partitions.next_offsets.values())
-        if n >= ASKED_AFTER and not store.list("control/") and not store.list("request/"):
-            for key in ("key1", "key2"):
+        if sum(one.partitions.next_offsets.values()) < ASKED_AFTER:
+            return
+        journalled = [json.loads(store.get(name) or b"{}") for name in store.list("control/")]
+        known = store.list("request/") + [record["request"] for record in journalled]
+        for key in ("key1", "key2"):  # a kill may have come between the two
+            if f"request/{key}" not in known:
                 text = msgspec.json.encode(Request("reset", key=key))
                 store.put_if_absent(f"request/{key}", text)
 
