@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.core.episodes import Candidate, Episode
+from detector.core.episodes import CHANNELS, STOLEN, Candidate, Episode
 from detector.core.fleet_budgets import Budgets
 from detector.core.fleet_causes import Causes
 from detector.core.fleet_notices import HardFacts
@@ -69,9 +69,15 @@ class Memory(msgspec.Struct):
         return min((h.due_us for h in self.held.values()), default=NEVER_US)
 
     def take_due(self, due_us: int) -> Candidate:
-        """Removes the held candidate of that time; of several the first that came."""
-        alert_id = next(i for i, h in self.held.items() if h.due_us == due_us)
-        return self.held.pop(alert_id).candidate
+        """Removes the held candidate of that time; of several the first that came.
+
+        If its key has a STOLEN one waiting too, that one: a key speaks once, and this names who.
+        """
+        first = next(i for i, h in self.held.items() if h.due_us == due_us)
+        key = self.held[first].candidate.episode.key
+        episodes = [(i, h.candidate.episode) for i, h in self.held.items()]
+        stolen = [i for i, e in episodes if e.key == key and e.channel == CHANNELS[STOLEN]]
+        return self.held.pop(stolen[0] if stolen else first).candidate
 
     def settle(self, entry: Entry, fate: int) -> None:
         """Gives an episode another fate and keeps the counters right."""

@@ -143,8 +143,7 @@ def test_the_log_itself_changes():
 def test_a_change_of_the_log_may_end_and_a_field_may_appear():
     """L01e to L01g last about a day; L01d is a user agent where there was none."""
     for what, field in (("L01e", "client"), ("L01f", "route"), ("L01g", "address")):
-        log, _, happening = _rows(what)
-        plain, _, _ = _rows(None)
+        log, plain, happening = _rows(what)
         differs = getattr(log, field) != getattr(plain, field)
         inside = (log.ts_us >= happening.start_us) & (log.ts_us < happening.end_us)
         assert np.array_equal(np.flatnonzero(differs), np.flatnonzero(differs & inside))
