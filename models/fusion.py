@@ -115,9 +115,9 @@ class EvidenceFusion(AnomalyDetector):
     --------
     >>> model = EvidenceFusion("stolen")
     >>> model.score_one({"new_network": 6.0, "new_client": 5.0})
-    3.740234375
+    3.1796875
     >>> model.reasons({"new_network": 6.0, "new_client": 5.0})[0]
-    ('new_network', 2.94)
+    ('new_network', 2.88)
     """
 
     def __init__(self, channel: str = "stolen") -> None:

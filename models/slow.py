@@ -271,6 +271,8 @@ class SlowDrift(AnomalyDetector):
         Feature names: response bytes, event time in seconds since 1970 UTC.
     fresh
         Feature that says whether the request's identifier was new to the key.
+    what
+        ``"drift"``: bytes per request and the ramp; ``"objects"``: new identifiers per request.
 
     Examples
     --------
@@ -287,10 +289,13 @@ class SlowDrift(AnomalyDetector):
     True
     """
 
-    def __init__(self, size: str = "size", fresh: str = "fresh", time: str = "t") -> None:
+    def __init__(
+        self, size: str = "size", fresh: str = "fresh", time: str = "t", what: str = "drift"
+    ) -> None:
         self.size = size
         self.fresh = fresh
         self.time = time
+        self.what = what
         self._state = np.zeros(1, SLOW)
 
     def _observed(self, state: Any, x: dict[str, Any]) -> None:
@@ -305,7 +310,7 @@ class SlowDrift(AnomalyDetector):
             return 0.0
         state = self._state.copy()
         self._observed(state, x)
-        return float(evidence(state[0]))
+        return float(state[0]["objects"] if self.what == "objects" else evidence(state[0]))
 
     def learn_one(self, x: dict[str, Any]) -> SlowDrift:
         """Counts one request."""
