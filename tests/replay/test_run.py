@@ -46,7 +46,7 @@ def sample(tmp_path_factory) -> Sample:
     folder = tmp_path_factory.mktemp("sample")
     attacks = tuple(AttackPlan(kind) for kind in ("stolen_key", "scraper", "prober"))
     settings = FleetSettings(12, hours=5 * 24, events_per_day=2500, happenings=0.5, attacks=attacks)
-    fleet = Fleet(settings, seed=4)
+    fleet = Fleet(settings, seed=12)
     lines = [line for chunk in fleet.chunks() for line in chunk.lines()]
     write_labels(folder / "labels.ndjson", fleet.labels)
     path = write(folder / "log.ndjson", lines)
@@ -125,9 +125,9 @@ def parsed(text: str) -> datetime:
 
 
 def test_labels_give_the_evaluation(sample):
-    """Of three attacks two are caught, without a false alert, before all is taken."""
+    """All three attacks are caught, without a false alert."""
     found = sample.summary["evaluation"]
-    assert (found["attacks"], found["caught"], found["false_alerts"]) == (3, 2, 0)
+    assert (found["attacks"], found["caught"], found["false_alerts"]) == (3, 3, 0)
     sizes = [label["requests"] for label in records(sample.labels)]
     assert all(0 < n <= size for n, size in zip(found["requests_leaked"], sizes, strict=True))
     assert sum(found["ranking"]["victims"].values()) == 3
