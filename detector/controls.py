@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from detector.core.control import Alert, Control, Expected, Verdict, about, end_of, said
+from detector.core.control import Alert, Control, Expected, Verdict, about, end_of, said, shares_of
 from detector.core.episodes import CHANNELS, STOLEN
 from detector.core.errors import KeywatchError
 from detector.core.ports import CheckpointStore
@@ -162,5 +162,7 @@ def alert_of(record: dict[str, Any]) -> Alert:
         client=actor["client"] if actor is not None else "",
         peak_us=parse_timestamp(record["peak_at"].encode()),
         since_us=parse_timestamp(since.encode()),
-        shares={r["signal"]: r["nats"] for r in record["reasons"]},
+        shares=shares_of(
+            ((r["signal"], r["nats"]) for r in record["reasons"]), record["combined_nats"]
+        ),
     )

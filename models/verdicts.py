@@ -77,7 +77,10 @@ class VerdictWeights(base.Classifier):
         self._model.learn_one(dict.fromkeys(FAMILIES, 0.0), False, w=0.0)
 
     def learn_shares(self, shares: Mapping[str, float], y: bool) -> None:
-        """The same from the shares an alert shows, nats by family, under the starting weights."""
+        """The same from the shares an alert shows, nats by family, under the starting weights.
+
+        A share that is no family's counts for how likely the alert was; no factor comes of it.
+        """
         self._model.learn_one({f: float(n) for f, n in shares.items() if n}, y)
 
     def factors(self) -> tuple[float, ...]:

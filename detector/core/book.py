@@ -53,6 +53,7 @@ class EpisodeBook:
                 actor=actor_of(row, texts),
                 normal=normal_of(row, texts),
                 owner_carries_on=owner_of(row),
+                combined_nats=round(float(row["combined"]), 3),
                 grounds=grounds_of(row, weights),
             )
         )

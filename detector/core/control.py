@@ -12,7 +12,7 @@ Each is applied at one place in the log, by every shard; the shard that has the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ import msgspec
 from detector.core.episodes import CHANNELS, STOLEN, Episode
 from models.families import FAMILIES
 
+COMBINED = "combination"  # among the shares: what the signs mean together
 EVERYONE = "*"  # the key of a notice: about many keys, so about no baseline
 
 
@@ -95,7 +96,7 @@ class Alert:
         if actor is not None and e.channel == CHANNELS[STOLEN]:
             since_us = actor.first_seen_us
         network, client = (actor.network, actor.client) if actor is not None else ("", "")
-        shares = {r.signal: r.nats for r in e.reasons}
+        shares = shares_of(((r.signal, r.nats) for r in e.reasons), e.combined_nats)
         return cls(e.alert_id, e.key, e.channel, network, client, e.peak_us, since_us, shares)
 
 
@@ -136,11 +137,20 @@ def end_of(record: Expected) -> Withdrawn:
     )
 
 
+def shares_of(reasons: Iterable[tuple[str, float]], combined_nats: float) -> dict[str, float]:
+    """Nats by signal of an alert's reasons, with what they mean together."""
+    shares = dict(reasons)
+    return {**shares, COMBINED: combined_nats} if combined_nats else shares
+
+
 def unlearned(shares: Mapping[str, float], factors: Sequence[float]) -> dict[str, float]:
     """Shares as they were before any verdict, of those signals that have a weight.
+
+    What they mean together has none; it stays, because it is part of what was alerted.
 
     >>> unlearned({"new_network": 2.0, "decoy": 20.0}, [0.5] * len(FAMILIES))
     {'new_network': 4.0}
     """
     of = dict(zip(FAMILIES, factors, strict=True))
+    of[COMBINED] = 1.0
     return {s: round(n / of[s], 6) for s, n in shares.items() if s in of}

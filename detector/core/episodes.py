@@ -96,11 +96,14 @@ class Grounds:
     """What an explanation is derived from; kept with the episode, not published.
 
     ``shares``: weighted nats by family, which may be negative; empty where there is no score.
+    ``signs``: what the trees of ``models.combination`` asked about, in the order of ``FEATURES``;
+    empty where they corrected nothing.
     ``expected``: ``(network or client, score)`` if that of the actor were accepted as the key's.
     ``is_separable``: the actor comes from a network of its own, which a block can name.
     """
 
     shares: tuple[float, ...] = ()
+    signs: tuple[float, ...] = ()
     expected: tuple[tuple[str, float], ...] = ()
     is_separable: bool = False
 
@@ -136,6 +139,7 @@ class Episode:
     silenced_by: Silencer | None = None
     owner_carries_on: OwnerTraffic | None = None
     action_reason: str = ""
+    combined_nats: float = 0.0
     grounds: Grounds = Grounds()
 
     @property
@@ -161,6 +165,7 @@ class Episode:
             "alerted_at": _time(self.alerted_us),
             "score": self.score,
             "threshold": self.threshold,
+            "combined_nats": self.combined_nats,
             "return_period_days": self.return_period_days,
             "reasons": [
                 {

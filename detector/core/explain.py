@@ -71,11 +71,12 @@ def grounds_of(row: Any, weights: tuple[float, ...]) -> Grounds:
     """What silencer and action follow from."""
     z = [float(v) for v in row["z"]]
     shares = tuple(w * min(v, cap) for w, v, cap in zip(weights, z, fusion.CAPS, strict=True))
+    signs = (*z, *(float(v) for v in row["context"])) if row["combined"] else ()
     if not row["actor"] or row["channel"] != STOLEN:
-        return Grounds(shares)
+        return Grounds(shares, signs)
     is_alone = int(row["fresh"][novelty.NETWORK]) < POOL_MIN
     is_separable = z[fusion.F_NETWORK] >= SEPARABLE_NATS and is_alone
-    return Grounds(shares, expected_scores(row, weights), is_separable)
+    return Grounds(shares, signs, expected_scores(row, weights, signs), is_separable)
 
 
 def advised(episode: Episode) -> Episode:

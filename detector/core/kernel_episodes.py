@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from detector.core.episodes import ABUSED, STOLEN, THROTTLE
 from detector.core.kernel_actors import SIZE_MAX
-from detector.core.kernel_evidence import fill_evidence, known_of
+from detector.core.kernel_evidence import fill_context, fill_evidence, known_of
 from detector.core.kernel_fields import is_under_prefix
 from detector.core.rows import CLOSE, HARD, OPEN, PEAK
 from detector.core.settings import OFF_COLD, OFF_HOLD
-from models import fusion
+from models import combination, fusion
 from models._jit import kernel
 from models.clock import CELLS_PER_DAY, DAY_US
 
@@ -26,6 +26,13 @@ HOLD_SHARE = 0.6  # of the threshold: from here on nothing is learned
 SUSPECT_PAUSE_US = 3_600_000_000  # a suspicion that rests for an hour is over
 SUSPECT_SHARE = 0.5  # of the floor: from here on requests count as possibly leaked
 COLD_CELLS = 3 * CELLS_PER_DAY
+
+
+class Judge(NamedTuple):
+    """What an event is judged by: ``limits`` as in ``Rules``, of one set."""
+
+    limits: Any
+    trees: combination.Trees
 
 
 @kernel
@@ -104,13 +111,23 @@ def _hold(key: Any, e: Any) -> None:
 
 
 @kernel
+def _score(s: Any, slot: int, channel: int, actor_place: int, z: Any, by: Judge) -> float:
+    """The sum of the evidence, corrected by what it means together; fills in the context."""
+    score = fusion.fuse(z, by.limits[channel, 3:], known_of(s, slot))
+    if channel == THROTTLE or score < combination.FROM_NATS:
+        return float(score)
+    fill_context(s, slot, actor_place, z)
+    return float(combination.corrected(score, z, by.trees, channel))
+
+
+@kernel
 def judge(
     s: Any,
     slot: int,
     channel: int,
     actor_place: int,
     z: Any,
-    limits: Any,
+    by: Judge,
     ts_us: int,
     event: int,
     served_bytes: int,
@@ -120,8 +137,8 @@ def judge(
     """Moves the episode of one channel by one event; returns the new number of rows."""
     e = s.episodes[slot, channel]
     n_rows = _close_if_over(s, slot, channel, ts_us, event, rows, n_rows)
-    floor, base = limits[channel, 0], limits[channel, 1]
-    score = fusion.fuse(z, limits[channel, 3:], known_of(s, slot))
+    floor, base = by.limits[channel, 0], by.limits[channel, 1]
+    score = _score(s, slot, channel, actor_place, z, by)
     if score < SUSPECT_SHARE * floor or e.quiet_cell >= s.keys[slot].cell:
         return n_rows
     _suspect(e, ts_us)
@@ -134,7 +151,7 @@ def judge(
         return n_rows
     if channel == STOLEN:  # one source is, its earlier requests included
         _count_leak(s, e, actor_place, served_bytes)
-    return _raise(s, slot, channel, actor_place, z, limits, score, ts_us, event, rows, n_rows)
+    return _raise(s, slot, channel, actor_place, z, by, score, ts_us, event, rows, n_rows)
 
 
 @kernel
@@ -143,7 +160,7 @@ def judge_refused(
     slot: int,
     auth: Any,
     z: Any,
-    limits: Any,
+    by: Judge,
     ts_us: int,
     event: int,
     rows: Any,
@@ -157,12 +174,12 @@ def judge_refused(
     n_rows = _close_if_over(s, slot, ABUSED, ts_us, event, rows, n_rows)
     z[:] = 0.0
     z[fusion.F_ERRORS] = auth.evidence
-    score = fusion.fuse(z, limits[ABUSED, 3:], known_of(s, slot))
-    if score < limits[ABUSED, 0] or s.episodes[slot, ABUSED].quiet_cell >= s.keys[slot].cell:
+    score = fusion.fuse(z, by.limits[ABUSED, 3:], known_of(s, slot))
+    if score < by.limits[ABUSED, 0] or s.episodes[slot, ABUSED].quiet_cell >= s.keys[slot].cell:
         return n_rows
     _suspect(s.episodes[slot, ABUSED], ts_us)
     before = n_rows
-    n_rows = _raise(s, slot, ABUSED, -1, z, limits, score, ts_us, event, rows, n_rows)
+    n_rows = _raise(s, slot, ABUSED, -1, z, by, score, ts_us, event, rows, n_rows)
     if n_rows > before:
         rows[before].tries, rows[before].tries_cell = auth.tries, auth.cell_refused
     return n_rows
@@ -187,7 +204,7 @@ def _raise(
     channel: int,
     actor_place: int,
     z: Any,
-    limits: Any,
+    by: Judge,
     score: float,
     ts_us: int,
     event: int,
@@ -199,7 +216,7 @@ def _raise(
     cold = max(0.0, 1.0 - (key.cell - s.volume[slot].born_cell) / COLD_CELLS)
     if s.shard[0].off & OFF_COLD:
         cold = 0.0
-    threshold = limits[channel, 1] + limits[channel, 2] * cold
+    threshold = by.limits[channel, 1] + by.limits[channel, 2] * cold
     e.above_us = max(e.above_us, ts_us)
     crossed = score >= threshold and e.over == 0
     kind = PEAK
@@ -212,6 +229,7 @@ def _raise(
     row = rows[n_rows]
     _fill_row(s, row, slot, channel, kind, ts_us, event)
     fill_evidence(s, row, slot, actor_place, z)
+    row.combined = score - fusion.fuse(z, by.limits[channel, 3:], row.known)
     row.score, row.threshold = score, threshold
     return n_rows + 1
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from detector.core.kernel_actors import actor_usual, expected_by, usual_areas, usual_routes
-from detector.core.kernel_normal import fill_normal
+from detector.core.kernel_normal import age_cells, fill_normal
 from detector.core.kernel_sources import entry_nats
 from detector.core.settings import OFF_ACTORS, OFF_COLD
 from models import actor as actors_
 from models import (
+    combination,
     denied,
     enumeration,
     fusion,
@@ -131,11 +132,36 @@ def stolen_view(s: Any, slot: int, actor_place: int, z: Any) -> None:
 
 
 @kernel
+def fill_context(s: Any, slot: int, actor_place: int, z: Any) -> None:
+    """Fills ``z[N_FAMILIES:]`` in the order of ``combination.CONTEXT``."""
+    key, n = s.keys[slot], s.novelty[slot]
+    network_age, client_age, requests, foreign = -1, -1, 0.0, 0.0
+    if actor_place >= 0:
+        a = s.actors[actor_place]
+        network_age = age_cells(s, key, novelty.NETWORK, a.network)
+        client_age = age_cells(s, key, novelty.CLIENT, a.client)
+        requests, foreign = float(a.requests), usual_areas(key, a)
+    at = fusion.N_FAMILIES
+    z[at] = known_of(s, slot)
+    z[at + 1] = n.exposure
+    z[at + 2] = volume.level_per_cell(s.volume[slot], key.cell)
+    z[at + 3] = n.bursts[novelty.NETWORK]
+    z[at + 4] = n.bursts[novelty.CLIENT]
+    z[at + 5] = n.bursts[novelty.ROUTE]
+    z[at + 6] = network_age
+    z[at + 7] = client_age
+    z[at + 8] = requests
+    z[at + 9] = foreign
+
+
+@kernel
 def fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> None:
     """Copies the evidence and the counts behind it into a row, for the sentences."""
     n, v, p, d = s.novelty[slot], s.volume[slot], s.probing[slot], s.dormancy[slot]
     for j in range(fusion.N_FAMILIES):
         row.z[j] = z[j]
+    for j in range(len(combination.CONTEXT)):
+        row.context[j] = z[fusion.N_FAMILIES + j]
     row.known = known_of(s, slot)
     for kind in range(novelty.KINDS):
         row.fresh[kind] = n.fresh[kind]

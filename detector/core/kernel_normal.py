@@ -15,7 +15,7 @@ ROUTES_CAP = VALUES_MAX[novelty.ROUTE]
 
 
 @kernel
-def _age_cells(s: Any, key: Any, kind: int, value: int) -> int:
+def age_cells(s: Any, key: Any, kind: int, value: int) -> int:
     """Cells since the key first had this value; -1 = not known."""
     place = find_tag(s.pairs, mix64(key.lo ^ np.uint64(kind + 1), value))
     return key.cell - s.pairs[place].first_cell if place >= 0 and value != 0 else -1
@@ -34,5 +34,5 @@ def fill_normal(s: Any, row: Any, slot: int, actor_place: int) -> None:
     if actor_place >= 0:
         a = s.actors[actor_place]
         row.source = a.network
-        row.client_age = _age_cells(s, key, novelty.CLIENT, a.client)
-    row.network_age = _age_cells(s, key, novelty.NETWORK, row.source)
+        row.client_age = age_cells(s, key, novelty.CLIENT, a.client)
+    row.network_age = age_cells(s, key, novelty.NETWORK, row.source)

@@ -26,7 +26,7 @@ from detector.core.kernel_actors import (
     own_values,
     places_of,
 )
-from detector.core.kernel_episodes import hard_fact, judge, judge_refused
+from detector.core.kernel_episodes import Judge, hard_fact, judge, judge_refused
 from detector.core.kernel_evidence import gather, observe_surge, stolen_view
 from detector.core.kernel_fields import (
     BY_CLIENT,
@@ -45,6 +45,7 @@ from detector.core.settings import OFF_ACTORS
 from detector.core.tables import EXPIRY_CELLS, GONE, find_key, find_tag, mix64, needs_room
 from models import (
     auth,
+    combination,
     denied,
     dormancy,
     enumeration,
@@ -72,7 +73,7 @@ class Scratch(NamedTuple):
 
     rows: Any  # ROW[ROWS_MAX]: what came out
     found: Any  # int64[KINDS]: places of the event's values
-    z: Any  # float64[N_FAMILIES]: evidence
+    z: Any  # float64[N_FEATURES]: evidence, then context
 
 
 class Rules(NamedTuple):
@@ -83,6 +84,7 @@ class Rules(NamedTuple):
 
     since_cell: Any  # int64[sets], ascending; the first is in force from the beginning
     limits: Any
+    trees: combination.Trees
 
 
 @kernel
@@ -97,7 +99,7 @@ def in_force(since_cell: Any, cell: int) -> int:
 def make_scratch() -> Scratch:
     """Fresh room for one shard."""
     return Scratch(
-        np.zeros(ROWS_MAX, ROW), np.zeros(novelty.KINDS, np.int64), np.zeros(fusion.N_FAMILIES)
+        np.zeros(ROWS_MAX, ROW), np.zeros(novelty.KINDS, np.int64), np.zeros(combination.N_FEATURES)
     )
 
 
@@ -178,7 +180,7 @@ def _fold_event(
     elapsed_us: int,
     b: Any,
     i: int,
-    limits: Any,
+    by: Judge,
     found: Any,
     z: Any,
     rows: Any,
@@ -233,15 +235,15 @@ def _fold_event(
     note_place(s, slot, place, b.place[i], ts_us)
     gather(s, slot, place, found, ts_us, z)
     served = min(size_bytes, SIZE_MAX) if status < 400 else -1
-    n_rows = judge(s, slot, ABUSED, place, z, limits, ts_us, i, served, rows, n_rows)
-    n_rows = judge(s, slot, THROTTLE, place, z, limits, ts_us, i, served, rows, n_rows)
+    n_rows = judge(s, slot, ABUSED, place, z, by, ts_us, i, served, rows, n_rows)
+    n_rows = judge(s, slot, THROTTLE, place, z, by, ts_us, i, served, rows, n_rows)
     learn_usage(s, slot, found)
     if beside >= 0:  # the owner is back, beside an actor: that actor is what STOLEN asks about
         place, served = beside, -1
         places_of(s, slot, s.actors[place], found)
         gather(s, slot, place, found, ts_us, z)
     stolen_view(s, slot, place, z)
-    return judge(s, slot, STOLEN, place, z, limits, ts_us, i, served, rows, n_rows)
+    return judge(s, slot, STOLEN, place, z, by, ts_us, i, served, rows, n_rows)
 
 
 @kernel
@@ -296,7 +298,7 @@ def _actor_of(s: Any, slot: int, b: Any, i: int, ts_us: int, found: Any) -> int:
 
 @kernel
 def _refused(
-    s: Any, slot: int, b: Any, i: int, keys_max: int, limits: Any, z: Any, rows: Any, n_rows: int
+    s: Any, slot: int, b: Any, i: int, keys_max: int, by: Judge, z: Any, rows: Any, n_rows: int
 ) -> int:
     """A refused try: it neither trains nor accuses the key's owner; it may open an episode."""
     shard, ts_us = s.shard[0], b.ts_us[i]
@@ -315,7 +317,7 @@ def _refused(
             return n_rows
         free = find_key(s.index, s.keys, b.key_hi[i], b.key_lo[i])
         slot = new_key(s, -1 - free, b.key_hi[i], b.key_lo[i], ts_us)
-    return judge_refused(s, slot, a, z, limits, ts_us, i, rows, n_rows)
+    return judge_refused(s, slot, a, z, by, ts_us, i, rows, n_rows)
 
 
 @kernel
@@ -347,13 +349,13 @@ def fold(
             return i, n_rows, True
         shard.events += 1
         shard.clock_us = max(shard.clock_us, ts_us)
-        limits = rules.limits[in_force(rules.since_cell, cell_of(ts_us))]
+        by = Judge(rules.limits[in_force(rules.since_cell, cell_of(ts_us))], rules.trees)
         if hi == 0 and lo == 0:
             shard.no_key += 1
             continue
         slot = find_key(s.index, s.keys, hi, lo)
         if b.auth[i] == AUTH_FAILED:
-            n_rows = _refused(s, slot, b, i, keys_max, limits, z, rows, n_rows)
+            n_rows = _refused(s, slot, b, i, keys_max, by, z, rows, n_rows)
             continue
         if slot < 0:
             if shard.keys >= keys_max:
@@ -370,5 +372,5 @@ def fold(
             continue
         elapsed_us = max(0, ts_us - key.last_us)
         key.last_us = max(key.last_us, ts_us)
-        n_rows = _fold_event(s, slot, elapsed_us, b, i, limits, found, z, rows, n_rows)
+        n_rows = _fold_event(s, slot, elapsed_us, b, i, by, found, z, rows, n_rows)
     return len(b.ts_us), n_rows, False

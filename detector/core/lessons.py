@@ -15,6 +15,7 @@ from detector.core.episodes import CHANNELS
 from detector.core.kernels import Rules
 from detector.core.settings import ShardSettings
 from models.clock import CELL_US, CELLS_PER_DAY, DAY_US
+from models import combination
 from models.families import FAMILIES
 from models.verdicts import VerdictWeights
 
@@ -69,7 +70,8 @@ class Lessons(msgspec.Struct):
         for i, made in enumerate(self.sets):
             limits[1 + i, :, 3:] *= np.tile(np.array(made.factors), 2)  # settled and young keys
         since = np.array([0, *(s.since_cell for s in self.sets)], np.int64)
-        return Rules(since, limits)
+        off = "combination" in settings.without
+        return Rules(since, limits, combination.NONE if off else combination.shipped())
 
     def factors_at(self, ts_us: int, channel: int) -> tuple[float, ...]:
         """What a channel's weights are multiplied by for an event of this time."""

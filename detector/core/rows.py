@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.combination import CONTEXT
 from models.fusion import N_FAMILIES
 from models.novelty import KINDS
 
@@ -30,7 +31,9 @@ ROW = np.dtype(
         ("score", "f8"),
         ("threshold", "f8"),
         ("z", "f4", (N_FAMILIES,)),
-        ("known", "f4"),  # how far the key was settled, 0 to 1
+        ("context", "f4", (len(CONTEXT),)),  # of the same moment
+        ("combined", "f4"),  # nats of the score that are no share of a sum
+        ("known", "f8"),  # how far the key was settled, 0 to 1
         ("fresh", "u2", (KINDS,)),
         ("bursts", "f4", (KINDS,)),
         ("exposure", "f4"),

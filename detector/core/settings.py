@@ -10,8 +10,8 @@ import numpy.typing as npt
 from models.fusion import WEIGHTS, YOUNG_WEIGHTS
 
 # What can be switched off to see what it is worth. The first ones concern the fold, which reads
-# them as bits; the others the fleet stage.
-MECHANISMS = ("hold", "actors", "cold", "log", "causes", "cap", "budget")
+# them as bits; the others its rules and the fleet stage.
+MECHANISMS = ("hold", "actors", "cold", "log", "combination", "causes", "cap", "budget")
 OFF_HOLD, OFF_ACTORS, OFF_COLD, OFF_LOG = (1 << i for i in range(4))
 
 
@@ -55,14 +55,14 @@ class ShardSettings:
     """Settings of the fold; part of what makes two runs comparable."""
 
     stolen: ChannelLimits = ChannelLimits(
-        floor=3.0,
+        floor=2.0,
         threshold=13.0,
         cold_extra=0.0,
         weights=WEIGHTS[0],
         young_weights=YOUNG_WEIGHTS[0],
     )
     abused: ChannelLimits = ChannelLimits(
-        floor=3.0,
+        floor=2.0,
         threshold=13.0,
         cold_extra=0.0,
         weights=WEIGHTS[1],

@@ -1,20 +1,32 @@
 """What would have silenced an episode: the smallest set of signals that its score needs.
 
-The score is a sum, so the largest shares first make the smallest set. Routes and areas are
-nested (``models.fusion.fuse``): without the larger of the two the smaller counts, so taking
+The score is a sum and its correction. Of the sum the largest shares first make the smallest
+set; the correction is worked out anew without them (``models.combination``). Routes and areas
+are nested (``models.fusion.fuse``): without the larger of the two the smaller counts, so taking
 one, or both, is tried beside taking neither.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import floor
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from detector.core.episodes import COMMON_CAUSES, HARD_FACTS, Actor, Episode, Silencer
+from detector.core.episodes import (
+    CHANNELS,
+    COMMON_CAUSES,
+    HARD_FACTS,
+    STOLEN,
+    Actor,
+    Episode,
+    Silencer,
+)
 from models import actor as actors_
-from models import fusion
+from models import combination, fusion
 from models.families import FAMILIES
 
 MARGIN_NATS = 0.01  # below the threshold by this: scores are rounded where they are shown
@@ -78,13 +90,31 @@ def without(shares: dict[str, float], removed: tuple[str, ...] = ()) -> float:
     return max(0.0, floor(total * fusion.QUANTUM + 0.5) / fusion.QUANTUM)
 
 
-def expected_scores(row: Any, weights: tuple[float, ...]) -> tuple[tuple[str, float], ...]:
+def score_without(episode: Episode, removed: tuple[str, ...] = ()) -> float:
+    """The same for an episode, the correction included, nats."""
+    shares, signs = _shares(episode), episode.grounds.signs
+    total = without(shares, removed)
+    if not signs:
+        return total
+    x = np.array(signs)
+    x[[i for i, family in enumerate(FAMILIES) if family in removed]] = 0.0
+    return _corrected(total, x, CHANNELS.index(episode.channel))
+
+
+def _corrected(total: float, x: npt.NDArray[np.float64], channel: int) -> float:
+    return float(combination.corrected(total, x, combination.shipped(), channel))
+
+
+def expected_scores(
+    row: Any, weights: tuple[float, ...], signs: tuple[float, ...]
+) -> tuple[tuple[str, float], ...]:
     """The STOLEN score if the actor's network, or its client, were accepted as the key's own.
 
     Where nothing else about the source is new, it is no actor any more, and STOLEN is 0. From a
     known network an actor's own behaviour counts less (``models.actor.alien``).
     """
-    z, w = np.array(row["z"], np.float64), np.array([*weights, *weights], np.float64)
+    w = np.array([*weights, *weights], np.float64)
+    z = np.array(signs or row["z"], np.float64)
     network, client = float(z[fusion.F_NETWORK]), float(z[fusion.F_CLIENT])
     found = []
     if network > 0.0:
@@ -93,12 +123,17 @@ def expected_scores(row: Any, weights: tuple[float, ...]) -> tuple[tuple[str, fl
         keep = actors_.alien(0.0) / actors_.alien(network)
         for family in _BY_ALIEN:
             known[family] *= keep
-        found.append(("network", float(fusion.fuse(known, w, 1.0)) if client > 0.0 else 0.0))
+        found.append(("network", _stolen_score(known, w) if client > 0.0 else 0.0))
     if client > 0.0:
         known = z.copy()
         known[fusion.F_CLIENT] = 0.0
-        found.append(("client", float(fusion.fuse(known, w, 1.0)) if network > 0.0 else 0.0))
+        found.append(("client", _stolen_score(known, w) if network > 0.0 else 0.0))
     return tuple(found)
+
+
+def _stolen_score(z: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
+    total = float(fusion.fuse(z, weights, 1.0))
+    return total if len(z) == fusion.N_FAMILIES else _corrected(total, z, STOLEN)
 
 
 def silencer_of(episode: Episode) -> Silencer | None:
@@ -111,11 +146,11 @@ def silencer_of(episode: Episode) -> Silencer | None:
         return Silencer((fact,), 0.0, _FACTS[fact])
     if episode.score < episode.threshold:
         return None
-    shares = _shares(episode)
-    removed = smallest(shares, episode.threshold - MARGIN_NATS)
+    limit = episode.threshold - MARGIN_NATS
+    removed = smallest(_shares(episode), limit, partial(score_without, episode))
     if removed is None:
         return None
-    left = round(without(shares, removed), 3)
+    left = round(score_without(episode, removed), 3)
     text = f"Without {_listed(removed)} it would score {_pair(left, episode.threshold)}."
     accepted = _accepted(episode)
     return Silencer(removed, left, f"{text} {accepted}" if accepted else text)
@@ -131,10 +166,13 @@ def _shares(episode: Episode) -> dict[str, float]:
     return shares
 
 
-def smallest(shares: dict[str, float], limit: float) -> tuple[str, ...] | None:
-    """The fewest signals, at least one, without which ``without`` is at most ``limit``.
+def smallest(
+    shares: dict[str, float], limit: float, score: Callable[[tuple[str, ...]], float] | None = None
+) -> tuple[str, ...] | None:
+    """The fewest signals, at least one, without which the score is at most ``limit``.
 
-    The largest first. None when even all of them are not enough.
+    The largest first. ``score`` is what is left without some; by default ``without``. None when
+    even all of them are not enough.
 
     >>> smallest({"new_network": 6.0, "new_client": 2.0, "misses": 5.0}, 7.0)
     ('new_network',)
@@ -151,7 +189,7 @@ def smallest(shares: dict[str, float], limit: float) -> tuple[str, ...] | None:
             if k - j <= len(others)
         ]
         best = min(sets, key=lambda names: without(shares, names))
-        if without(shares, best) <= limit:
+        if (score or partial(without, shares))(best) <= limit:
             return tuple(n for n in ranked if n in best)
     return None
 

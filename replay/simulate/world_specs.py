@@ -94,7 +94,7 @@ SPECS = {
     ),
     "A08": Spec(("dormancy", *_NEW), (10, 2 * DAY_MIN), a.dormant, per_cell=(1, 300)),
     "A09": Spec((*_NEW, *_BESIDE), (10, DAY_MIN), a.fresh, per_cell=(1, 300)),
-    "A10": Spec(_MUCH, (20, 6 * 60), a.flood, (8, 100), shape="flat"),
+    "A10": Spec(_MUCH, (20, 6 * 60), a.flood, (8, 100), shape="flat", own_min=3.0),
     "A11": Spec((*_MUCH, *_NEW), (1, 5), a.burst, per_cell=(30, 1000), shape="burst"),
     "A12": Spec(
         (*_MUCH, "new_network", "additive"),

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from detector.core import tables
 from detector.core.episodes import CHANNELS, Candidate
 from detector.core.events import I64, EventBatch
+from detector.core.registry import KeyRegistry
 from detector.core.settings import ChannelLimits, ShardSettings
 from detector.core.shard import Shard
 from models import fusion
@@ -36,7 +37,8 @@ class Bags:
     """Rows of evidence of one channel, bag after bag.
 
     - ``z``      evidence, each family at most its cap, float64[rows, families]
-    - ``extra``  what a young key's threshold is raised by, nats, float64[rows]
+    - ``extra``  what a young key's threshold is raised by, less what other weights add and what
+      the signs mean together, nats, float64[rows]
     - ``first``  row with which each bag begins (intp)
     - ``unit``   what each bag is about: number of a key-day or of an attack (int64)
     """
@@ -103,7 +105,7 @@ class RowTap(Shard):
 
     Parameters
     ----------
-    settings
+    settings, registry
         As of a live shard, but for the floor.
 
     Notes
@@ -118,8 +120,8 @@ class RowTap(Shard):
     first would have shown.
     """
 
-    def __init__(self, settings: ShardSettings) -> None:
-        super().__init__(_with_floor(settings, FLOOR_NATS))
+    def __init__(self, settings: ShardSettings, registry: KeyRegistry | None = None) -> None:
+        super().__init__(_with_floor(settings, FLOOR_NATS), registry)
         self._taken: list[Any] = []
 
     def observe(self, events: EventBatch) -> tuple[npt.NDArray[Any], I64]:
@@ -257,4 +259,4 @@ def _sort_out(
         kept = wanted & (rows["channel"] == channel)
         extra = rows["threshold"][kept] - limits.threshold
         z, young = settled_part(rows["z"][kept], rows["known"][kept], limits)
-        mine.add(unit[kept], z, extra - young)
+        mine.add(unit[kept], z, extra - young - rows["combined"][kept])

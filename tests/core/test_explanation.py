@@ -38,7 +38,7 @@ from detector.core.sentences import Texts
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard
 from detector.core.silence import MARGIN_NATS, WITHOUT, silencer_of, smallest, without
-from models import fusion
+from models import combination, fusion
 from models.clock import CELL_US, DAY_US
 from models.families import FAMILIES
 from tests.core.logs import MINUTE_US, START_US, batch_of, fleet_log
@@ -104,14 +104,27 @@ def episode_of(row, weights, threshold: float, score: float, **more) -> Episode:
     )
 
 
+CONTEXT = st.lists(
+    st.floats(0, 3000, width=32),
+    min_size=len(combination.CONTEXT),
+    max_size=len(combination.CONTEXT),
+)
+
+
 @settings(max_examples=300, deadline=None)
-@given(EVIDENCE, st.sampled_from([STOLEN, ABUSED]), st.floats(0.3, 1.0))
-def test_without_the_named_signals_the_score_is_below_the_threshold(z, channel, share):
+@given(EVIDENCE, CONTEXT, st.sampled_from([STOLEN, ABUSED]), st.floats(0.3, 1.0))
+def test_without_the_named_signals_the_score_is_below_the_threshold(z, context, channel, share):
     """By the fold's own formula, for any evidence and any threshold that it reaches."""
     weights = fusion.WEIGHTS[channel]
-    row = row_of(z, channel)
-    vector, w = np.array(row["z"], np.float64), np.array([*weights, *weights])
-    score = float(fusion.fuse(vector, w, 1.0))
+    row = row_of(z, channel, context=context)
+    vector, w = np.array([*row["z"], *row["context"]], np.float64), np.array([*weights, *weights])
+
+    def judged() -> float:
+        total = float(fusion.fuse(vector, w, 1.0))
+        return float(combination.corrected(total, vector, combination.shipped(), channel))
+
+    score = judged()
+    row["combined"] = score - float(fusion.fuse(vector, w, 1.0))
     threshold = round(share * score, 3)
     assume(MARGIN_NATS < threshold <= score)
     silencer = silencer_of(episode_of(row, weights, threshold, score))
@@ -119,7 +132,7 @@ def test_without_the_named_signals_the_score_is_below_the_threshold(z, channel, 
     for signal in silencer.signals:
         assert vector[FAMILIES.index(signal)] > 0
         vector[FAMILIES.index(signal)] = 0.0
-    left = float(fusion.fuse(vector, w, 1.0))
+    left = judged()
     assert left < threshold
     assert silencer.score == pytest.approx(left, abs=0.002)
 
@@ -295,7 +308,7 @@ def labels(episode: Episode) -> set[str]:
 def test_a_thief_on_known_routes_beside_the_owner():
     """Routes, volume and errors are called normal with their counts; the owner carries on."""
     start_us = START_US + 9 * DAY_US
-    e = last_of(own_rows(9.1) + thief_rows(start_us + 1, 9))
+    e = last_of(own_rows(9.1) + thief_rows(start_us + 1, 60))
     assert e.actor is not None
     expected = f"routes: all {e.actor.requests} requests of the source go where"
     assert any(text.startswith(expected) for text in e.normal)

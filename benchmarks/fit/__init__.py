@@ -1,0 +1,1 @@
+"""How the shipped trees of ``models.combination`` were made; see ``__main__``."""
