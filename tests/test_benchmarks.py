@@ -14,7 +14,9 @@ from benchmarks.calibration import RULES, Row, Run, in_any_week, name_of, rows_o
 from benchmarks.hard_negatives import ABOUT_NOBODY, ONE_NOTICE, SILENT, Seen, Verdict, compare
 from models.clock import DAY_US
 from replay.evaluation.store import code_digest
+from replay.simulate.world import World
 from replay.simulate.world_settings import START_US, WorldSettings
+from tests.core.fleet_candidates import candidate
 from tests.sinks.sample import EPISODE
 
 WEEK_US = 7 * DAY_US
@@ -87,7 +89,7 @@ def test_one_failing_scenario_makes_the_exit_code(capsys):
 
 
 def test_a_world_knows_its_scenario():
-    """The keys and the span of a scenario are those of the world, and nothing of others."""
+    """Keys and span are those of the scenarios that were asked for, within the test period."""
     settings = WorldSettings(1, 30, 4, 2, attacks_per_scenario=0, benign=("B17", "L01a"))
     both = hard_negatives.run_world(settings, 5.0)
     alone = hard_negatives.run_world(replace(settings, benign=("B17",)), 5.0)
@@ -164,6 +166,20 @@ def test_every_budget_and_rule_has_a_row():
     rows = rows_of(runs, (40.0, 5.0), burn_in=2)
     assert [(r.n, r.rule) for r in rows] == [(n, rule) for n in (40.0, 5.0) for rule in RULES]
     assert [round(r.realised * r.n, 3) for r in rows] == [40, 0.5, 5, 0.5]
+
+
+def test_hard_facts_do_not_count():
+    """Alerts and notices are what a budget is about; each stage has decided all at the end."""
+    world = World(WorldSettings(1, 30, 2, 1, attacks_per_scenario=0))
+    fleet = calibration.Fleet(world, (5.0, 10.0))
+    soft = candidate(START_US, "a", 30.0)
+    hard = replace(candidate(START_US + 1, "b", 30.0, nats={"decoy": 30.0}), hard=True)
+    for stage in fleet._stages.values():
+        stage.start(START_US)
+        stage.offer([soft, hard])
+    fleet.finish()
+    assert set(fleet.raised) == {name_of(n, rule) for n in (5.0, 10.0) for rule in RULES}
+    assert [len(times) for times in fleet.raised.values()] == [1] * 4
 
 
 @pytest.mark.parametrize(
