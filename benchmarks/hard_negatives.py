@@ -119,8 +119,14 @@ def table(verdicts: list[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
+def report(verdicts: list[Verdict]) -> int:
     """Prints the table; 1 when a scenario fails."""
+    print(table(verdicts))
+    return 0 if all(v.is_good for v in verdicts) else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the scenarios and reports on them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hard_negatives")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keys", type=int, default=1000)
@@ -130,6 +136,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(SILENT + ONE_NOTICE))
     args = parser.parse_args(argv)
     chosen = [name.strip() for name in args.only.split(",")]
+    for name in set(chosen) - {*SILENT, *ONE_NOTICE}:
+        parser.error(f"nothing is promised of {name!r}")
 
     def seen(benign: tuple[str, ...]) -> Seen:
         sys.stderr.write(f"running {' '.join(benign) or 'the world without'}\n")
@@ -145,8 +153,7 @@ def main(argv: list[str] | None = None) -> int:
 
     without = seen(())
     verdicts = [compare(name, seen((name,)), without) for name in chosen]
-    print(table(verdicts))
-    return 0 if all(v.is_good for v in verdicts) else 1
+    return report(verdicts)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import gzip
 import json
-import os
 import random
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import forked
+
 OK, USAGE, TEMPORARY, CONFIG = 0, 2, 75, 78
 GOOD = [
     json.dumps({"ts": 1772445600 + i, "key_id": f"k{i % 3}", "method": "GET", "path": f"/v1/{i}"})
@@ -24,23 +22,8 @@ GOOD = [
 
 
 def keywatch(folder: Path, *args: str, unprivileged: bool = False) -> subprocess.CompletedProcess:
-    """Runs a command; ``unprivileged`` makes file modes bind root as well."""
-    return subprocess.run(
-        [sys.executable, "-m", "detector", *args],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"},
-        preexec_fn=_drop_override if unprivileged and os.geteuid() == 0 else None,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def _drop_override() -> None:
-    """Gives up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, where the process has them."""
-    drop_from_bounding_set, libc = 24, ctypes.CDLL(None)
-    for capability in (1, 2):
-        libc.prctl(drop_from_bounding_set, capability, 0, 0, 0)
+    """Runs a command in a folder."""
+    return forked.keywatch(*args, cwd=folder, unprivileged=unprivileged)
 
 
 def says(done: subprocess.CompletedProcess, code: int, *words: str) -> None:

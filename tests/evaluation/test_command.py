@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.live.service import keywatch
+from tests.forked import keywatch
 
 TINY = ["--keys", "60", "--days", "4", "--quiet-days", "1", "--attacks-per-scenario", "1"]
 

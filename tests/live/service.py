@@ -34,7 +34,7 @@ class Service:
                 stdout=out,
                 stderr=log,
                 cwd=config.parent,
-                env=_environment(),
+                env=environment(),
             )
 
     @property
@@ -106,11 +106,11 @@ def keywatch(*args: str, cwd: Path | None = None, stdin: str = "") -> subprocess
         capture_output=True,
         text=True,
         timeout=120,
-        env=_environment(),
+        env=environment(),
     )
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment of the tests, with the project importable and tables wide."""
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), "COLUMNS": "200", "NO_COLOR": "1"}

@@ -15,7 +15,8 @@ from kafka import KafkaProducer
 from detector.broker import EmbeddedBroker, free_port
 from detector.cli.state import ReadOnlyStore, list_alerts
 from detector.stores.local import LocalStore
-from tests.live.service import Service, keywatch, needs_broker, wait_for, write_config
+from tests.forked import keywatch
+from tests.live.service import Service, needs_broker, wait_for, write_config
 
 pytestmark = [needs_broker, pytest.mark.timeout(150)]
 
