@@ -47,7 +47,7 @@ CONTEXT = (
 FEATURES = (*FAMILIES, *CONTEXT)
 N_FEATURES = len(FEATURES)
 FROM_NATS = 1.0  # a lower sum is left as it is: the trees were made from higher ones
-CORRECTION_MIN, CORRECTION_MAX = -5.0, 12.0  # nats: what is strong on its own stays visible
+CORRECTION_MIN, CORRECTION_MAX = -4.0, 12.0  # nats: what is strong on its own stays visible
 
 
 class Trees(NamedTuple):
@@ -92,12 +92,16 @@ def together(x: Any, trees: Trees, channel: int) -> float:
 
 
 @kernel
-def corrected(score: float, x: Any, trees: Trees, channel: int) -> float:
-    """A sum of FROM_NATS or more with its correction, quantised as sums are, at least 0."""
+def corrected(score: float, least: float, x: Any, trees: Trees, channel: int) -> float:
+    """A sum of FROM_NATS or more with its correction, quantised as sums are.
+
+    Never below ``least``, the share of ``slow_drift``: it guards against a baseline that is led
+    astray over weeks, of which trees made from two weeks of attacks know nothing.
+    """
     if score < FROM_NATS:
         return score
-    total = score + together(x, trees, channel)
-    return max(0.0, np.floor(total * QUANTUM + 0.5) / QUANTUM)
+    total = max(score + together(x, trees, channel), least, 0.0)
+    return float(np.floor(total * QUANTUM + 0.5) / QUANTUM)
 
 
 def trees_of(table: dict[str, list[Any]]) -> Trees:

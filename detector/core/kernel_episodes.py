@@ -113,11 +113,13 @@ def _hold(key: Any, e: Any) -> None:
 @kernel
 def _score(s: Any, slot: int, channel: int, actor_place: int, z: Any, by: Judge) -> float:
     """The sum of the evidence, corrected by what it means together; fills in the context."""
-    score = fusion.fuse(z, by.limits[channel, 3:], known_of(s, slot))
+    weights, known = by.limits[channel, 3:], known_of(s, slot)
+    score = fusion.fuse(z, weights, known)
     if channel == THROTTLE or score < combination.FROM_NATS:
         return float(score)
     fill_context(s, slot, actor_place, z)
-    return float(combination.corrected(score, z, by.trees, channel))
+    drift = fusion.weighted(fusion.F_SLOW, weights, known, z[fusion.F_SLOW])
+    return float(combination.corrected(score, drift, z, by.trees, channel))
 
 
 @kernel

@@ -56,15 +56,15 @@ class ShardSettings:
 
     stolen: ChannelLimits = ChannelLimits(
         floor=2.0,
-        threshold=13.0,
-        cold_extra=0.0,
+        threshold=10.5,
+        cold_extra=2.5,
         weights=WEIGHTS[0],
         young_weights=YOUNG_WEIGHTS[0],
     )
     abused: ChannelLimits = ChannelLimits(
         floor=2.0,
-        threshold=13.0,
-        cold_extra=0.0,
+        threshold=10.5,
+        cold_extra=2.5,
         weights=WEIGHTS[1],
         young_weights=YOUNG_WEIGHTS[1],
     )

@@ -74,6 +74,7 @@ _NOTICES = {
 }
 _NOTICE_OF_FACTS = "Quiet if the key registry agreed with what these keys do."
 _NESTED = ("new_route", "new_area")
+DRIFT = "slow_drift"  # what a correction leaves of a score at least
 # what counts less from a network of the key's own
 _BY_ALIEN = (fusion.F_MIX, fusion.F_ACTOR_VOLUME, fusion.F_EXCESS, fusion.F_CONCURRENCY)
 
@@ -98,11 +99,12 @@ def score_without(episode: Episode, removed: tuple[str, ...] = ()) -> float:
         return total
     x = np.array(signs)
     x[[i for i, family in enumerate(FAMILIES) if family in removed]] = 0.0
-    return _corrected(total, x, CHANNELS.index(episode.channel))
+    drift = 0.0 if DRIFT in removed else shares.get(DRIFT, 0.0)
+    return _corrected(total, drift, x, CHANNELS.index(episode.channel))
 
 
-def _corrected(total: float, x: npt.NDArray[np.float64], channel: int) -> float:
-    return float(combination.corrected(total, x, combination.shipped(), channel))
+def _corrected(total: float, drift: float, x: npt.NDArray[np.float64], channel: int) -> float:
+    return float(combination.corrected(total, drift, x, combination.shipped(), channel))
 
 
 def expected_scores(
@@ -133,7 +135,8 @@ def expected_scores(
 
 def _stolen_score(z: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
     total = float(fusion.fuse(z, weights, 1.0))
-    return total if len(z) == fusion.N_FAMILIES else _corrected(total, z, STOLEN)
+    drift = float(fusion.weighted(fusion.F_SLOW, weights, 1.0, z[fusion.F_SLOW]))
+    return total if len(z) == fusion.N_FAMILIES else _corrected(total, drift, z, STOLEN)
 
 
 def silencer_of(episode: Episode) -> Silencer | None:

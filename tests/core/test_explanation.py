@@ -119,9 +119,14 @@ def test_without_the_named_signals_the_score_is_below_the_threshold(z, context, 
     row = row_of(z, channel, context=context)
     vector, w = np.array([*row["z"], *row["context"]], np.float64), np.array([*weights, *weights])
 
+    def drift(x, w) -> float:
+        return float(fusion.weighted(fusion.F_SLOW, w, 1.0, x[fusion.F_SLOW]))
+
     def judged() -> float:
         total = float(fusion.fuse(vector, w, 1.0))
-        return float(combination.corrected(total, vector, combination.shipped(), channel))
+        return float(
+            combination.corrected(total, drift(vector, w), vector, combination.shipped(), channel)
+        )
 
     score = judged()
     row["combined"] = score - float(fusion.fuse(vector, w, 1.0))

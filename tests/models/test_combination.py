@@ -44,8 +44,8 @@ def test_many_rows_at_once_get_what_the_fold_gives_each():
 def test_a_low_sum_stays_as_it_is():
     """Trees were made from higher ones, and say nothing of what is not suspicious at all."""
     low = np.nextafter(FROM_NATS, 0.0)
-    assert [corrected(low, x, shipped(), 0) for x in X] == [low] * len(X)
-    assert any(corrected(FROM_NATS, x, shipped(), 0) != FROM_NATS for x in X)
+    assert [corrected(low, 0.0, x, shipped(), 0) for x in X] == [low] * len(X)
+    assert any(corrected(FROM_NATS, 0.0, x, shipped(), 0) != FROM_NATS for x in X)
 
 
 def test_a_correction_is_bounded_and_a_score_never_negative():
@@ -55,7 +55,8 @@ def test_a_correction_is_bounded_and_a_score_never_negative():
     assert heavy.feature.shape == shape
     yes, no = np.ones(N_FEATURES), np.zeros(N_FEATURES)
     assert (together(yes, heavy, 0), together(no, heavy, 1)) == (CORRECTION_MAX, CORRECTION_MIN)
-    assert (corrected(3.0, no, heavy, 0), corrected(3.0, yes, NONE, 0)) == (0.0, 3.0)
+    assert (corrected(3.0, 0.0, no, heavy, 0), corrected(3.0, 0.0, yes, NONE, 0)) == (0.0, 3.0)
+    assert corrected(3.0, 2.5, no, heavy, 0) == 2.5, "a drift of weeks stays"
 
 
 def test_the_shipped_trees_ask_about_what_the_fold_knows():
