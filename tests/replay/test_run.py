@@ -129,7 +129,9 @@ def test_labels_give_the_evaluation(sample):
     found = sample.summary["evaluation"]
     assert (found["attacks"], found["caught"], found["false_alerts"]) == (3, 3, 0)
     sizes = [label["requests"] for label in records(sample.labels)]
-    assert all(0 < n <= size for n, size in zip(found["requests_leaked"], sizes, strict=True))
+    leaked = found["requests_leaked"]  # nothing of a prober who is refused throughout
+    assert all(0 <= n <= size for n, size in zip(leaked, sizes, strict=True))
+    assert sum(leaked) > 0
     assert sum(found["ranking"]["victims"].values()) == 3
 
 
