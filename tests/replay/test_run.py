@@ -124,12 +124,24 @@ def parsed(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def served(sample: Sample, label: dict[str, Any]) -> bool:
+    """Whether a request of the attacked key was answered, from the attack's start to its alert."""
+    (alerted,) = (
+        a["alerted_at"] for a in records(sample.out / "alerts.ndjson") if a["key"] == label["key"]
+    )
+    events = [json.loads(line) for line in sample.lines]
+    mine = [e for e in events if e["key_id"] == label["key"]]
+    return any(e["status"] < 400 for e in mine if label["start"] <= e["ts"] <= alerted)
+
+
 def test_labels_give_the_evaluation(sample):
     """All three attacks are caught, without a false alert."""
     found = sample.summary["evaluation"]
     assert (found["attacks"], found["caught"], found["false_alerts"]) == (3, 3, 0)
     sizes = [label["requests"] for label in records(sample.labels)]
-    assert all(0 < n <= size for n, size in zip(found["requests_leaked"], sizes, strict=True))
+    leaked = found["requests_leaked"]
+    assert all(n <= size for n, size in zip(leaked, sizes, strict=True))
+    assert [n > 0 for n in leaked] == [served(sample, label) for label in records(sample.labels)]
     assert sum(found["ranking"]["victims"].values()) == 3
 
 
