@@ -33,6 +33,7 @@ from replay.simulate.world import World, WorldSettings
 from replay.tune.collect import RowTap
 
 CHANNELS = 2  # STOLEN and ABUSED: trees correct no other
+SETTINGS = ShardSettings(without=("combination",))  # trees are fitted to what the sum says
 DIRECTIONS, SPREAD = 24, 0.8  # weights near the shipped ones: how many, and log-normally how near
 LEAST_NATS = 0.15  # a family without a weight is looked at as if it had so much, at a cap of 9
 EVENTS_AT_ONCE = 500_000
@@ -124,7 +125,7 @@ def world_rows(seed: int, *, young: bool = False) -> Rows:
         )
     world = World(settings)
     keys = KeyIndex(world.key_class)
-    tap, log, parts = RowTap(ShardSettings(), world.registry()), RequestLog(keys), []
+    tap, log, parts = RowTap(SETTINGS, world.registry()), RequestLog(keys), []
     for batch, attack in world.batches(EVENTS_AT_ONCE):
         log.observe(batch, attack)
         parts.append(_Raw.of(tap.observe(batch)[0]))
@@ -200,7 +201,7 @@ def log_rows(logs: list[Path], labels: Path) -> Rows:
     raws, units, all_units = [], [], []
     all_kinds: list[str] = []
     for number, log in enumerate(logs):
-        tap = RowTap(ShardSettings())
+        tap = RowTap(SETTINGS)
         raw = _Raw.joined([_Raw.of(tap.observe(batch)[0]) for batch in _batches(log)])
         keys = tap.requests()
         says = [
