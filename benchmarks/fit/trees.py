@@ -15,7 +15,7 @@ from models.combination import FROM_NATS, Trees, trees_of
 ROUNDS = 3  # rows are chosen anew with the trees of the round before (hard negatives)
 KEPT = 2  # rows of a unit and channel, the highest
 NATS_PER_LOG_ODDS = 2.2  # a nat of a sum is worth less than one: its parts are not independent
-OFFSET = -3.0  # log odds of a sum of 0
+OFFSET = -3.6  # log odds of a sum of 0
 CLEAN_WEIGHT = 0.5  # of a clean unit; an attack weighs 1
 LOG_WEIGHTS = {"": 1.0, "quiet": 1.0}  # of a labelled log's units ...
 THEFT_WEIGHT = 4.0  # ... and of its other thefts: real logs are few, and young

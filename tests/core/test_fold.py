@@ -274,8 +274,8 @@ def test_what_is_merely_unusual_becomes_usual():
             (START_US + i * hour_us + j * MINUTE_US, "k", network, "c/1", "GET /v1/a/1", 200)
             for j in (1, 20, 40)
         ]
-    settings = ShardSettings(stolen=replace(ShardSettings().stolen, floor=2.0, threshold=5.0))
-    shard = Shard(settings)
+    limits = replace(ShardSettings().stolen, floor=2.0, threshold=5.0)
+    shard = Shard(ShardSettings(stolen=limits, without=("combination",)))
     shard.fold(batch_of(rows))
     episode = shard.close_all()[0]
     assert episode.channel == "stolen"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -32,6 +33,9 @@ FIRST = log_of(owner_rows(THEFT_US, 0.5, "new", 5))
 def rotated(first=FIRST, history=HISTORY, registry=REGISTRY):
     shard = Shard(SETTINGS, registry)
     return shard, shard.fold(history) + shard.fold(first)
+
+
+grabbing = partial(thief_rows, n=200, routes=60, step_us=5_000_000)
 
 
 def slot(shard, key):
@@ -90,14 +94,14 @@ def test_a_thief_of_the_successor_is_judged_by_the_old_baseline():
     """On the new key's first day it scores as it would on the old key, and alerts."""
 
     def best(registry):
-        theft = log_of(thief_rows(THEFT_US + DAY_US // 2, key="new"))
+        theft = log_of(grabbing(THEFT_US + DAY_US // 2, key="new"))
         shard, _ = rotated(registry=registry)
         found = [c.episode.score for c in shard.fold(theft) if c.episode.channel == "stolen"]
         return max(found, default=0.0)
 
     plain = Shard(SETTINGS)
     plain.fold(HISTORY)
-    theft = log_of(thief_rows(THEFT_US + DAY_US // 2))
+    theft = log_of(grabbing(THEFT_US + DAY_US // 2))
     old = max(c.episode.score for c in plain.fold(theft) if c.episode.channel == "stolen")
     assert best(REGISTRY) >= SETTINGS.stolen.threshold
     assert best(REGISTRY) == pytest.approx(old, abs=3.0)
@@ -106,7 +110,7 @@ def test_a_thief_of_the_successor_is_judged_by_the_old_baseline():
 
 def test_suspicion_is_not_inherited():
     """A key rotated because it was stolen begins calm; the thief is still a stranger to it."""
-    theft = log_of(thief_rows(THEFT_US - 60 * MINUTE_US))
+    theft = log_of(grabbing(THEFT_US - 60 * MINUTE_US))
     history = EventBatch.concat([HISTORY.take(HISTORY.ts_us < theft.ts_us[0]), theft])
     shard, candidates = rotated(history=history)
     assert any(c.over_threshold for c in candidates if c.episode.key == "k")

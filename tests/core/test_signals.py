@@ -143,7 +143,7 @@ def test_an_owner_who_works_on_makes_the_thiefs_score_grow():
         rows = own_rows(9)
         for i in range(20):
             at_us = start_us + i * 2 * MINUTE_US
-            rows.append((at_us, "k", "198.51.100", "curl/8", "GET /v1/a/1", 200))
+            rows.append((at_us, "k", "198.51.100", "curl/8", f"GET /v2/b/{i % 10}", 200))
             if beside:
                 rows.append((at_us + MINUTE_US, "k", "10.0.0", "sdk/2", "GET /v1/a/1", 200))
         shard = Shard(ShardSettings())

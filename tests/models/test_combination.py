@@ -22,6 +22,7 @@ from models.combination import (
     together,
     trees_of,
 )
+from models.fusion import N_FAMILIES
 
 RNG = np.random.default_rng(5)
 X = (RNG.exponential(4.0, (400, N_FEATURES)) * (RNG.random((400, N_FEATURES)) < 0.5)).astype("f4")
@@ -83,13 +84,38 @@ def test_a_damaged_table_is_refused(trees):
         trees_of({channel: trees for channel in CHANNELS})
 
 
+@pytest.mark.parametrize("channel", range(2))
+def test_more_evidence_never_scores_less(channel):
+    """Raise any family's evidence in any row, and the correction does not fall."""
+    before = np.array([together(x, shipped(), channel) for x in X[:100]])
+    for family in range(N_FAMILIES):
+        more = X[:100].copy()
+        more[:, family] += RNG.exponential(4.0, 100).astype("f4")
+        after = np.array([together(x, shipped(), channel) for x in more])
+        assert (after >= before - 1e-9).all(), FEATURES[family]
+
+
+def test_a_sign_that_seems_to_soothe_is_not_believed():
+    """Evidence taught by rows in which it is the rarer the worse: no tree answers less for it."""
+    x = RNG.random((2000, N_FEATURES)).astype(np.float32)
+    worse = (x[:, 0] < 0.5) & (x[:, N_FAMILIES] > 0.5)
+    trees = boosted(x, worse, np.ones(len(x)), np.zeros(len(x)), Settings(trees=30))
+    table = trees_of({channel: table_of(trees, 1.0) for channel in CHANNELS})
+    total, channel = np.full(len(x), 5.0), np.zeros(len(x), np.int64)
+    found = corrections(rows_of(x, total, channel), table)
+    more = x.copy()
+    more[:, 0] += 1.0
+    assert (corrections(rows_of(more, total, channel), table) >= found - 1e-9).all()
+    assert np.corrcoef(found, x[:, N_FAMILIES])[0, 1] > 0.5, "what is around it still counts"
+
+
 def test_boosting_finds_what_a_sum_cannot_say():
-    """A sign that means something only without another one, on rows it has not seen."""
+    """A sign that means something only in one kind of key, on rows it has not seen."""
 
     def made(n: int, seed: int):
         rng = np.random.default_rng(seed)
         x = rng.random((n, N_FEATURES)).astype(np.float32)
-        return x, (x[:, 0] > 0.5) & (x[:, 1] < 0.5)
+        return x, (x[:, 0] > 0.5) & (x[:, N_FAMILIES] < 0.5)
 
     x, truth = made(4000, 1)
     trees = boosted(x, truth, np.ones(len(x)), np.zeros(len(x)), Settings(trees=30, rate=0.3))

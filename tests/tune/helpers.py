@@ -38,6 +38,7 @@ SETTINGS = ShardSettings(
     stolen=ChannelLimits(floor=4.0, threshold=13.75, cold_extra=3.0, weights=STOLEN),
     abused=ChannelLimits(floor=4.0, threshold=10.9, cold_extra=3.0, weights=ABUSED),
     throttle=ChannelLimits(floor=4.0, threshold=9.0, cold_extra=3.0, weights=THROTTLE),
+    without=("combination",),
 )
 
 

@@ -48,6 +48,18 @@ def test_scores_of_bags_are_those_of_the_fold():
         assert scores(bags, weights_of(channel)) == pytest.approx(mine["score"], abs=2e-3)
 
 
+def test_what_signs_mean_together_is_apart_from_the_sum():
+    """The sum of other weights, and the same correction, give the row's score."""
+    settings = replace(SETTINGS, without=())
+    rows, _ = RowTap(settings).observe(fleet_log(1))
+    rows = rows[(rows["channel"] < 2) & (rows["combined"] != 0.0)]
+    assert len(rows) > 20
+    for channel in range(2):
+        mine = rows[rows["channel"] == channel]
+        bags = Bags.of(np.arange(len(mine)), mine["z"], -mine["combined"])
+        assert scores(bags, weights_of(channel)) == pytest.approx(mine["score"], abs=2e-3)
+
+
 def test_the_rows_hold_the_highest_score_of_every_cell():
     """A weak cell after a strong one is seen as well, which an episode's rise would hide."""
     events = fleet().events
