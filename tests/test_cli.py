@@ -29,6 +29,7 @@ ALERT = {
     "alerted_at": "2026-09-22T10:05:00Z",
     "score": 14.5,
     "threshold": 9.0,
+    "combined_nats": 6.5,
     "return_period_days": 30.0,
     "reasons": [
         {
@@ -224,6 +225,7 @@ def test_alerts_and_explain(results, place):
         assert "\x1b[31m" not in said.stdout
         assert "key\\x1b[31m" in said.stdout
     assert "new network 198.51.100.0/24" in explained.stdout
+    assert "what these signs mean together" in explained.stdout
     as_json = json.loads(keywatch("alerts", "list", *place, "--output", "json", cwd=results).stdout)
     assert [a["key"] for a in as_json] == [ALERT["key"]]
     assert as_json[0]["state"] == ("closed" if place[0] == "-c" else "open")

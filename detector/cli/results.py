@@ -82,6 +82,8 @@ def explain(
         (r["signal"], number(r["nats"]), number(r["observed"]), number(r["expected"]), r["text"])
         for r in record["reasons"]
     ]
+    if together := record.get("combined_nats"):
+        rows.append(("(together)", number(together), "", "", "what these signs mean together"))
     print_table("evidence", ("signal", "nats", "now", "usual", "what"), rows)
     if record.get("normal"):
         print_table("what stayed normal", ("as of the alert",), [(n,) for n in record["normal"]])

@@ -49,7 +49,6 @@ from models import (
     denied,
     dormancy,
     enumeration,
-    fusion,
     misses,
     novelty,
     probing,

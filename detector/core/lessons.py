@@ -14,8 +14,8 @@ from detector.core.control import Confirmed, Control, Expected, Withdrawn
 from detector.core.episodes import CHANNELS
 from detector.core.kernels import Rules
 from detector.core.settings import ShardSettings
-from models.clock import CELL_US, CELLS_PER_DAY, DAY_US
 from models import combination
+from models.clock import CELL_US, CELLS_PER_DAY, DAY_US
 from models.families import FAMILIES
 from models.verdicts import VerdictWeights
 

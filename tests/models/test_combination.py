@@ -81,7 +81,7 @@ def test_the_shipped_trees_ask_about_what_the_fold_knows():
 def test_a_damaged_table_is_refused(trees):
     """A name that is none, a question or an answer too few."""
     with pytest.raises((KeyError, ValueError)):
-        trees_of({channel: trees for channel in CHANNELS})
+        trees_of(dict.fromkeys(CHANNELS, trees))
 
 
 @pytest.mark.parametrize("channel", range(2))
