@@ -23,7 +23,7 @@ import msgspec
 from detector.core.control import Confirmed, Control, Expected
 from detector.core.episodes import CHANNELS, STOLEN, THROTTLE, Candidate, Episode, alerted
 from detector.core.explain import advised, severity_of
-from detector.core.fleet_budgets import STRONG
+from detector.core.fleet_budgets import strong_from
 from detector.core.fleet_causes import HOLD_US
 from detector.core.fleet_log import FACT_WAIT_US
 from detector.core.fleet_memory import (
@@ -286,7 +286,7 @@ class FleetStage:
         memory, e = self._memory, c.episode
         threshold = round(sight.bar + self._extra(c), 3)
         score = e.score + (known.nats if known.reason is not None else 0.0)
-        is_strong = score >= STRONG * threshold
+        is_strong = score >= strong_from(sight.now_us, memory.start_us) * threshold
         has_room = "cap" in self.settings.without or memory.budgets.has_room(
             entry.channel, sight.now_us, memory.start_us, is_strong=is_strong
         )

@@ -17,12 +17,20 @@ WEEK_US = 7 * DAY_US
 KEPT_US = 2 * WEEK_US
 TAIL_WEEKS = 4
 CAP_FACTOR = 1.2
-STRONG = 1.25  # times its threshold: may use the whole of the week's allowance, and at once
+# Times its threshold: may use the whole of the week's allowance, and at once. Thresholds of a
+# log's first hours are a guess, so much more must be over them; a week later it is as for good.
+STRONG, STRONG_AT_FIRST = 1.25, 1.6
 RESERVE, RESERVE_FROM = 0.05, 5.0  # of N; budgets under five a week set nothing aside
 GAP_DAYS = 4  # as many days without a candidate are a gap in the log, and say nothing
 ALERTS = (STOLEN, ABUSED)
 
 Levels = Callable[[int, int, int], npt.NDArray[np.float64]]
+
+
+def strong_from(now_us: int, start_us: int) -> float:
+    """Times its threshold from which an alert is strong, in a log that began at ``start_us``."""
+    share = min(1.0, (now_us - start_us) / WEEK_US)
+    return STRONG_AT_FIRST + share * (STRONG - STRONG_AT_FIRST)
 
 
 class Raised(msgspec.Struct, array_like=True):

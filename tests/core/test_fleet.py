@@ -9,7 +9,7 @@ import pytest
 
 from detector.core import fleet_memory
 from detector.core.fleet import HOLD_US, FleetStage
-from detector.core.fleet_budgets import STRONG
+from detector.core.fleet_budgets import STRONG, STRONG_AT_FIRST, strong_from
 from tests.core.fleet_candidates import (
     BASE,
     DAY_US,
@@ -23,7 +23,7 @@ from tests.core.fleet_candidates import (
 )
 
 FAR_US = 1 << 60
-WEAK, BLATANT = 1.01 * BASE["stolen"], 1.3 * BASE["stolen"]
+WEAK, BLATANT = 1.01 * BASE["stolen"], 1.05 * STRONG_AT_FIRST * BASE["stolen"]
 
 
 def stage(n: float = 5.0, **more) -> FleetStage:
@@ -62,7 +62,7 @@ def test_something_is_left_for_what_is_strong(n, weak):
     fleet = stage(n)
     alerts = decided(fleet, spread(1920, WEAK, HOUR_US // 4))
     assert in_any_week([a.alerted_us for a in alerts]) == weak
-    blatant = candidate(MONDAY_US + 20 * DAY_US, "blatant", 2 * BLATANT)
+    blatant = candidate(MONDAY_US + 20 * DAY_US, "blatant", 1.05 * STRONG * BASE["stolen"])
     assert len(decided(fleet, [blatant])) == (n >= 5)
 
 
@@ -82,9 +82,9 @@ def test_a_key_speaks_once_a_day():
 
 def test_one_days_log_shows_six_blatant_thefts():
     """Far over their thresholds, they may use the week's allowance at once: N = 5 allows six."""
-    alerts = decided(stage(), spread(6, BLATANT + 3.0, HOUR_US, extra=2.0))
+    alerts = decided(stage(), spread(6, BLATANT + 4.0, HOUR_US, extra=2.0))
     assert len(alerts) == 6
-    assert {a.severity for a in alerts} == {"high"}
+    assert {a.severity for a in alerts} == {"critical"}
 
 
 def test_one_days_log_has_one_weak_alert():
@@ -98,13 +98,22 @@ def test_one_days_log_has_one_weak_alert():
     assert len(alerts) == 5
 
 
-def test_blatant_means_a_quarter_over_its_own_threshold():
+def test_blatant_means_far_over_its_own_threshold():
     """What a cold key must add belongs to its threshold: a raised one needs more."""
     extra = 3.0
-    score = STRONG * BASE["stolen"] + 0.1
+    score = STRONG_AT_FIRST * BASE["stolen"] + 0.1
     assert len(decided(stage(), spread(3, score))) == 3
     assert len(decided(stage(), spread(3, score, extra=extra))) == 1
-    assert len(decided(stage(), spread(3, score + STRONG * extra, extra=extra))) == 3
+    assert len(decided(stage(), spread(3, score + STRONG_AT_FIRST * extra, extra=extra))) == 3
+
+
+def test_a_young_log_asks_more_of_what_is_blatant():
+    """Thresholds are a guess at first: what is strong after a week is weak on the first day."""
+    assert strong_from(MONDAY_US, MONDAY_US) == STRONG_AT_FIRST
+    assert strong_from(MONDAY_US + 7 * DAY_US, MONDAY_US) == pytest.approx(STRONG)
+    assert strong_from(MONDAY_US + 70 * DAY_US, MONDAY_US) == pytest.approx(STRONG)
+    score = 1.05 * STRONG * BASE["stolen"]
+    assert len(decided(stage(), spread(3, score))) == 1
 
 
 def test_what_the_cap_held_back_may_still_alert():
