@@ -44,7 +44,7 @@ from detector.core.settings import ShardSettings
 __all__ = ["HARD_KEYS_MAX", "HOLD_US", "LOWEST", "FleetStage"]
 
 THROTTLES_PER_WEEK = 100.0
-FLEET_KEYS, FLEET_N, SLOPE_NATS = 2000.0, 5.0, 1.75
+FLEET_KEYS, FLEET_N, SLOPE_NATS = 2000.0, 5.0, 2.5
 SMALLEST, LARGEST = 0.78, 1.25  # times the shipped threshold
 LOWEST = 0.8  # what the service and replay use: a quiet fleet shall not be shown its noise
 
