@@ -46,7 +46,7 @@ def sample(tmp_path_factory) -> Sample:
     folder = tmp_path_factory.mktemp("sample")
     attacks = tuple(AttackPlan(kind) for kind in ("stolen_key", "scraper", "prober"))
     settings = FleetSettings(12, hours=5 * 24, events_per_day=2500, happenings=0.5, attacks=attacks)
-    fleet = Fleet(settings, seed=12)
+    fleet = Fleet(settings, seed=22)
     lines = [line for chunk in fleet.chunks() for line in chunk.lines()]
     write_labels(folder / "labels.ndjson", fleet.labels)
     path = write(folder / "log.ndjson", lines)
@@ -125,13 +125,13 @@ def parsed(text: str) -> datetime:
 
 
 def served(sample: Sample, label: dict[str, Any]) -> bool:
-    """Whether a request of the attacked key was answered, from the attack's start to its alert."""
-    (alerted,) = (
-        a["alerted_at"] for a in records(sample.out / "alerts.ndjson") if a["key"] == label["key"]
-    )
+    """Whether a request of the attacked key was answered while it was suspected, or attacked."""
+    alerts = records(sample.out / "alerts.ndjson")
+    (alert,) = (a for a in alerts if a["key"] == label["key"])
+    since = min(parsed(label["start"]), parsed(alert["first_suspicious_at"]))
     events = [json.loads(line) for line in sample.lines]
-    mine = [e for e in events if e["key_id"] == label["key"]]
-    return any(e["status"] < 400 for e in mine if label["start"] <= e["ts"] <= alerted)
+    mine = [e for e in events if e["key_id"] == label["key"] and e["status"] < 400]
+    return any(since <= parsed(e["ts"]) <= parsed(alert["alerted_at"]) for e in mine)
 
 
 def test_labels_give_the_evaluation(sample):
