@@ -1,4 +1,4 @@
-"""``python -m benchmarks.fit``: from logs and worlds to rows of evidence, and from rows to trees."""
+"""``python -m benchmarks.fit``: from logs and worlds to rows of evidence, and to trees."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ def log_of(path, library: int):
     return path
 
 
+def events_of(path):
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
 def fit(*args) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fit", *map(str, args)])
@@ -67,8 +71,8 @@ def test_spliced_thefts_keep_every_request(folder):
     labels = json.loads((folder / "spliced/0.labels.json").read_bytes())
     assert {label["kind"] for label in labels} == {"cross", "same"}
     for own in range(2):
-        before = [json.loads(x) for x in gzip.open(folder / f"{own}.ndjson.gz")]
-        after = [json.loads(x) for x in gzip.open(folder / f"spliced/0.{own}.ndjson.gz")]
+        before = events_of(folder / f"{own}.ndjson.gz")
+        after = events_of(folder / f"spliced/0.{own}.ndjson.gz")
         foreign = [e for e in after if e["path"].startswith(f"/{1 - own}/")]
         assert len(after) == len(before) + len(foreign)
         assert foreign, "a cross theft brings what the other library's routes are"
