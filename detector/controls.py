@@ -163,6 +163,6 @@ def alert_of(record: dict[str, Any]) -> Alert:
         peak_us=parse_timestamp(record["peak_at"].encode()),
         since_us=parse_timestamp(since.encode()),
         shares=shares_of(
-            ((r["signal"], r["nats"]) for r in record["reasons"]), record["combined_nats"]
+            ((r["signal"], r["nats"]) for r in record["reasons"]), record.get("combined_nats", 0.0)
         ),
     )

@@ -47,7 +47,7 @@ CONTEXT = (
 FEATURES = (*FAMILIES, *CONTEXT)
 N_FEATURES = len(FEATURES)
 FROM_NATS = 1.0  # a lower sum is left as it is: the trees were made from higher ones
-CORRECTION_MIN, CORRECTION_MAX = -8.0, 16.0  # nats
+CORRECTION_MIN, CORRECTION_MAX = -4.0, 16.0  # nats: what is strong on its own stays visible
 
 
 class Trees(NamedTuple):

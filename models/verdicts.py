@@ -82,6 +82,8 @@ class VerdictWeights(base.Classifier):
         A share that is no family's counts for how likely the alert was; no factor comes of it.
         """
         self._model.learn_one({f: float(n) for f, n in shares.items() if n}, y)
+        for name in shares.keys() - set(FAMILIES):
+            self._model.weights[name] = 1.0
 
     def factors(self) -> tuple[float, ...]:
         """By what each starting weight is multiplied, in the order of ``FAMILIES``."""

@@ -95,7 +95,7 @@ class _Raw:
 
     @classmethod
     def of(cls, rows: npt.NDArray[Any]) -> Self:
-        rows = rows[rows["channel"] < CHANNELS]
+        rows = rows[(rows["channel"] < CHANNELS) & (rows["tries"] == 0)]  # tries have no correction
         z = np.minimum(rows["z"], np.array(fusion.CAPS, np.float32))
         return cls(
             np.concatenate([z, rows["context"]], axis=1),

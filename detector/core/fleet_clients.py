@@ -62,9 +62,10 @@ class Clients(msgspec.Struct):
         expire(window, sight.now_us - DAY_US)
         if not _is_release(window):
             return Finding()
-        explained = nats - min(nats, log(1.0 + keys_today / len(window)))
-        if _counts(sight):  # nothing but the client makes this source a new one
-            explained += sight.share("actor_volume")
+        # nothing but the client makes this source a new one
+        more = ("actor_volume",) if _counts(sight) else ()
+        explained = sight.explained("new_client", *more)
+        explained = max(0.0, explained - min(nats, log(1.0 + keys_today / len(window))))
         notice = partial(_released, sight.client, window)
         return Finding(-explained, f"client/{sight.client}", notice)
 

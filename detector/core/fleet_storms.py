@@ -27,7 +27,7 @@ from detector.core.fleet_window import (
 
 KEYS_MIN, FACTOR = 8, 6.0  # a storm has more keys in an hour than both 8 and 6 x usual
 NEAR = 0.6  # of the threshold: from here on a candidate counts
-MAJOR_SHARE, MAJOR_NATS = 0.25, 1.0  # of the level: a signal that carries as much counts
+MAJOR_SHARE, MAJOR_NATS = 0.25, 1.0  # of the sum: a signal that carries as much counts
 USUAL_HOURS, USUAL_HOURS_MIN = 168, 24
 STORM_KEYS_MAX = 4096
 COMPANY = 2
@@ -91,7 +91,7 @@ class Storms(msgspec.Struct):
 
     def depends(self, sight: Sight) -> bool:
         """True when it is below the threshold without its signals that can be a storm."""
-        return sight.level - sight.share(*_major(sight)) < sight.bar
+        return sight.level - sight.explained(*_major(sight)) < sight.bar
 
     def judge(self, sight: Sight, log_change_keys: int, start_us: int) -> Finding:
         """What the storms that last explain of it."""
@@ -99,7 +99,7 @@ class Storms(msgspec.Struct):
         if not lasting:
             return Finding()
         first = min(lasting, key=lambda s: (self.by_signal[_name(sight, s)].since_us, s))
-        explained = sight.share(*lasting)
+        explained = sight.explained(*lasting)
         if sight.throttle:
             return Finding(-explained)
         group = "paths" if first in _PATHS else first
@@ -151,12 +151,12 @@ def _limit(storm: _Storm, now_us: int, start_us: int) -> float:
 
 
 def _major(sight: Sight) -> list[str]:
-    least = max(MAJOR_NATS, MAJOR_SHARE * sight.level)
+    least = max(MAJOR_NATS, MAJOR_SHARE * sight.total)
     return [s for s, n in sight.nats.items() if n >= least and s not in _NEVER]
 
 
 def _left(sight: Sight, signal: str) -> float:
-    return sight.level - sight.share(signal)
+    return sight.level - sight.explained(signal)
 
 
 def _name(sight: Sight, signal: str) -> str:

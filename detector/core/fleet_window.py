@@ -7,11 +7,13 @@ look costs nothing but what expires.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from detector.core.episodes import Candidate, Reason
+from detector.core.silence import score_left
 
 T = TypeVar("T")
 HOUR_US = 3_600_000_000
@@ -39,8 +41,9 @@ Window = dict[str, Mark]
 class Sight(msgspec.Struct, frozen=True):
     """A candidate as the rules of common causes see it.
 
-    ``level`` is its score without what a cold key must add, ``bar`` the threshold for it,
-    both in nats; ``now_us`` is the stage's time, which never runs back.
+    ``level`` is its score without what a cold key must add, ``bar`` the threshold for it, ``total``
+    the sum behind the score before its correction, all in nats; ``left`` says what the score would
+    be if signals had another cause. ``now_us`` is the stage's time, which never runs back.
     """
 
     now_us: int
@@ -54,10 +57,18 @@ class Sight(msgspec.Struct, frozen=True):
     network: str
     client: str
     channel: str = "stolen"
+    total: float = 0.0
+    left: Callable[[tuple[str, ...]], float] | None = None
 
     def share(self, *signals: str) -> float:
         """Nats that these signals carry."""
         return sum(self.nats.get(s, 0.0) for s in signals)
+
+    def explained(self, *signals: str) -> float:
+        """Nats that go if these signals have another cause, with what they mean beside others."""
+        if self.left is None or not signals:
+            return self.share(*signals)
+        return max(0.0, self.left(()) - self.left(signals))
 
     def mark(self, rest: float, *, foreign: bool = False) -> Mark:
         """Made by this sight."""
@@ -100,7 +111,9 @@ def sight_of(c: Candidate, now_us: int, level: float, bar: float) -> Sight:
         nats[reason.signal] = nats.get(reason.signal, 0.0) + reason.nats
     network, client = (e.actor.network, e.actor.client) if e.actor is not None else ("", "")
     who = (e.key, owner_of(c), c.throttle, e.alert_id)
-    return Sight(now_us, *who, level, bar, nats, network, client, e.channel)
+    left = partial(score_left, e) if e.grounds.signs else None
+    total = level - e.combined_nats
+    return Sight(now_us, *who, level, bar, nats, network, client, e.channel, total, left)
 
 
 def owner_of(c: Candidate) -> str:

@@ -1,9 +1,9 @@
-"""What would have silenced an episode: the smallest set of signals that its score needs.
+"""What would have silenced an episode: a small set of signals that its score needs.
 
-The score is a sum and its correction. Of the sum the largest shares first make the smallest
-set; the correction is worked out anew without them (``models.combination``). Routes and areas
-are nested (``models.fusion.fuse``): without the larger of the two the smaller counts, so taking
-one, or both, is tried beside taking neither.
+The score is a sum and its correction, which is worked out anew without some of the signals
+(``models.combination``). Those whose absence alone lowers the score most are taken first. Routes
+and areas are nested (``models.fusion.fuse``): without the larger of the two the smaller counts,
+so taking one, or both, is tried beside taking neither.
 """
 
 from __future__ import annotations
@@ -92,15 +92,21 @@ def without(shares: dict[str, float], removed: tuple[str, ...] = ()) -> float:
 
 
 def score_without(episode: Episode, removed: tuple[str, ...] = ()) -> float:
-    """The same for an episode, the correction included, nats."""
+    """The same for an episode, nats: the correction included, a campaign's nats on top."""
     shares, signs = _shares(episode), episode.grounds.signs
-    total = without(shares, removed)
     if not signs:
-        return total
+        return without(shares, removed)
+    causes = sum(shares.get(name, 0.0) for name in COMMON_CAUSES if name not in removed)
+    total = without(shares, (*removed, *COMMON_CAUSES))
     x = np.array(signs)
     x[[i for i, family in enumerate(FAMILIES) if family in removed]] = 0.0
     drift = 0.0 if DRIFT in removed else shares.get(DRIFT, 0.0)
-    return _corrected(total, drift, x, CHANNELS.index(episode.channel))
+    return _corrected(total, drift, x, CHANNELS.index(episode.channel)) + causes
+
+
+def score_left(episode: Episode, explained: tuple[str, ...]) -> float:
+    """What a score is worth if these signals have another cause; of nested ones neither counts."""
+    return score_without(episode, (*explained, *(_NESTED if set(explained) & set(_NESTED) else ())))
 
 
 def _corrected(total: float, drift: float, x: npt.NDArray[np.float64], channel: int) -> float:
@@ -172,17 +178,19 @@ def _shares(episode: Episode) -> dict[str, float]:
 def smallest(
     shares: dict[str, float], limit: float, score: Callable[[tuple[str, ...]], float] | None = None
 ) -> tuple[str, ...] | None:
-    """The fewest signals, at least one, without which the score is at most ``limit``.
+    """A small set of signals, at least one, without which the score is at most ``limit``.
 
-    The largest first. ``score`` is what is left without some; by default ``without``. None when
-    even all of them are not enough.
+    Those first that alone lower it most; ``score`` is what is left without some, by default
+    ``without``, with which no smaller set would do. None when even all are not enough.
 
     >>> smallest({"new_network": 6.0, "new_client": 2.0, "misses": 5.0}, 7.0)
     ('new_network',)
     >>> smallest({"new_route": 6.0, "new_area": 5.0, "misses": 2.0}, 2.0)
     ('new_route', 'new_area')
     """
-    ranked = [n for n, nats in sorted(shares.items(), key=lambda s: -s[1]) if nats > 0.0]
+    left = score or partial(without, shares)
+    counts = [n for n, nats in shares.items() if nats > 0.0]
+    ranked = sorted(counts, key=lambda n: (left((n,)), -shares[n]))
     nested = [n for n in ranked if n in _NESTED]
     others = [n for n in ranked if n not in _NESTED]
     for k in range(1, len(ranked) + 1):
@@ -191,8 +199,8 @@ def smallest(
             for j in range(min(k, len(nested)) + 1)
             if k - j <= len(others)
         ]
-        best = min(sets, key=lambda names: without(shares, names))
-        if (score or partial(without, shares))(best) <= limit:
+        best = min(sets, key=left)
+        if left(best) <= limit:
             return tuple(n for n in ranked if n in best)
     return None
 
