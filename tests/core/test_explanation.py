@@ -353,7 +353,7 @@ def test_a_move_is_not_called_carrying_on():
 def test_a_log_without_statuses_says_nothing_of_errors():
     """Nothing was refused as far as it is known, but it is not known."""
     start_us = START_US + 9 * DAY_US
-    e = last_of(own_rows(9.1, status=0) + thief_rows(start_us + 1, 9, status=0))
+    e = last_of(own_rows(9.1, status=0) + thief_rows(start_us + 1, 20, status=0))
     assert "errors" not in labels(e)
 
 
