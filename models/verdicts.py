@@ -20,15 +20,16 @@ from models.fusion import CAPS, F_AREA, F_ROUTE, WEIGHTS
 from models.weights import CHANNELS
 
 FACTOR_MIN, FACTOR_MAX = 0.5, 1.5
+_NAMES = frozenset(FAMILIES)
 
 
 class _BoundedSGD(optim.SGD):
-    """Gradient descent that ends each step within the bounds."""
+    """Gradient descent that ends each step within the bounds; what is no family stays at 1."""
 
     def step(self, w: Any, g: Any) -> Any:
         w = super().step(w, g)
         for name in g.keys():  # noqa: SIM118 - River's vectors are iterated by their keys
-            w[name] = min(max(w[name], FACTOR_MIN), FACTOR_MAX)
+            w[name] = min(max(w[name], FACTOR_MIN), FACTOR_MAX) if name in _NAMES else 1.0
         return w
 
 
@@ -82,8 +83,6 @@ class VerdictWeights(base.Classifier):
         A share that is no family's counts for how likely the alert was; no factor comes of it.
         """
         self._model.learn_one({f: float(n) for f, n in shares.items() if n}, y)
-        for name in shares.keys() - set(FAMILIES):
-            self._model.weights[name] = 1.0
 
     def factors(self) -> tuple[float, ...]:
         """By what each starting weight is multiplied, in the order of ``FAMILIES``."""

@@ -193,4 +193,6 @@ def test_an_alerts_record_tells_a_verdict_what_its_episode_does(channel, has_act
     actor = EPISODE.actor if has_actor else None
     episode = replace(EPISODE, channel=channel, actor=actor, alerted_us=EPISODE.peak_us)
     assert alert_of(episode.to_record()) == Alert.of(episode)
+    older = {k: v for k, v in episode.to_record().items() if k != "combined_nats"}
+    assert alert_of(older) == Alert.of(episode), "journalled before there was a correction"
     assert Reset(at_us=1, key="k").name == "k||"

@@ -60,6 +60,24 @@ def test_what_signs_mean_together_is_apart_from_the_sum():
         assert scores(bags, weights_of(channel)) == pytest.approx(mine["score"], abs=2e-3)
 
 
+def test_collected_bags_hold_the_correction():
+    """A settled key-day's bag scores, under the weights in force, what its highest row scored."""
+    log, told = fleet(), replace(SETTINGS, without=())
+    some = splices(log, 2, stream(1))
+    clean = collect(log, some, told, stream(3), log.at_us(LATER_PART)).clean[0]
+    rows, at = RowTap(told).observe(log.events)
+    number = np.searchsorted(np.unique(log.events.key_lo), log.events.key_lo[at])
+    best: dict[int, float] = {}
+    for row_, key in zip(rows, number.tolist(), strict=True):
+        if row_["channel"] == 0 and row_["known"] == 1.0:
+            unit = key << 32 | int(row_["ts_us"]) // DAY_US
+            best[unit] = max(best.get(unit, 0.0), float(row_["score"]))
+    mine = dict(zip(clean.unit.tolist(), scores(clean, weights_of(0)).tolist(), strict=True))
+    both = mine.keys() & best.keys()
+    assert len(both) > 10
+    assert sum(abs(mine[u] - best[u]) < 0.01 for u in both) > 0.95 * len(both)
+
+
 def test_the_rows_hold_the_highest_score_of_every_cell():
     """A weak cell after a strong one is seen as well, which an episode's rise would hide."""
     events = fleet().events

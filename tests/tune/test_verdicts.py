@@ -25,6 +25,17 @@ def test_nothing_said_changes_nothing():
     assert VerdictWeights("abused").weights() == WEIGHTS[1]
 
 
+def test_a_share_without_a_factor_counts_as_it_is():
+    """What signs mean together makes an alert as likely as a lower threshold would, for good."""
+    one = VerdictWeights("stolen", STOLEN, threshold_nats=12.0)
+    other = VerdictWeights("stolen", STOLEN, threshold_nats=6.0)
+    for _ in range(60):
+        one.learn_shares({"new_network": 4.0, "combination": 6.0}, False)
+        other.learn_shares({"new_network": 4.0}, False)
+    assert one.factors() == pytest.approx(other.factors())
+    assert one.factors()[F_NETWORK] < 1.0
+
+
 def test_expected_alerts_lower_what_raised_them():
     """A run of "expected" over new clients lowers that weight, and more with every verdict."""
     once, often = told([(DEPLOY, False)]), told([(DEPLOY, False)] * 8)
