@@ -5,7 +5,8 @@ from a source that shares nothing with the key are a theft. Trees can: each asks
 questions ("new_route above 6.5? exposure above 900? new_network above 2?") and adds the nats
 that fit the eight answers. They are boosted on top of the sum, so they only say what it
 misses, and they are shipped: ``python -m benchmarks.fit trees`` makes ``combination.json``
-from simulated fleets that no reported figure uses.
+from simulated fleets that no reported figure uses, and from thefts spliced into a public log.
+More evidence of a family never lowers a correction; what is known of the key may do either.
 
 Sources: gradient boosting (Friedman 2001, "Greedy function approximation"), oblivious trees
 as in CatBoost (Prokhorenkova et al. 2018): one question for a whole level, so a tree is a
@@ -39,7 +40,7 @@ CONTEXT = (
     "network_bursts",  # decayed cells that brought new networks
     "client_bursts",
     "route_bursts",
-    "network_age",  # cells since the key first had the source's network; -1 = not known
+    "network_age",  # cells since the key first had the source's network; -1 = unknown, or its own
     "client_age",
     "actor_requests",
     "foreign_usual",  # usual share of requests to areas as young as the actor

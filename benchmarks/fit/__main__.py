@@ -2,11 +2,11 @@
 
 ::
 
-    python -m benchmarks.fit rows -o ROWS --worlds 1,2,4,5,6 --young 21,22,23
+    python -m benchmarks.fit rows -o ROWS --worlds 1,2,4,5,6,7,8,9,10,11 --young 21,22,23,24
     python -m benchmarks.fit splice LOG LOG -o SPLICED --sets 8
     python -m benchmarks.fit rows -o ROWS --spliced SPLICED
     python -m benchmarks.fit trees ROWS                    # writes models/combination.json
-    python -m benchmarks.fit trees ROWS --hold 5,y23       # only says what trees are worth there
+    python -m benchmarks.fit trees ROWS --hold 5,6,y23     # only says what trees are worth there
 
 A world takes two minutes, trees take three. No seed used here may be among the reported ones.
 The rows are of the current weights and thresholds: after a change of those, make them again.

@@ -80,7 +80,7 @@ def counted(z: F64, weights: F64) -> F64:
     return z
 
 
-def settled_part(z: F32, known: F32, limits: ChannelLimits) -> tuple[F32, F64]:
+def settled_part(z: F32, known: F64, limits: ChannelLimits) -> tuple[F32, F64]:
     """What the weights of settled keys act on, and what those of young keys add, nats.
 
     Only the former are fitted: of a key that is half settled, half of its evidence is theirs.
