@@ -71,7 +71,7 @@ def grounds_of(row: Any, weights: tuple[float, ...]) -> Grounds:
     """What silencer and action follow from."""
     z = [float(v) for v in row["z"]]
     shares = tuple(w * min(v, cap) for w, v, cap in zip(weights, z, fusion.CAPS, strict=True))
-    signs = (*z, *(float(v) for v in row["context"])) if row["combined"] else ()
+    signs = (*z, *(float(v) for v in row["context"])) if row["corrected"] else ()
     if not row["actor"] or row["channel"] != STOLEN:
         return Grounds(shares, signs)
     is_alone = int(row["fresh"][novelty.NETWORK]) < POOL_MIN

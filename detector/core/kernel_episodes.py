@@ -184,6 +184,7 @@ def judge_refused(
     n_rows = _raise(s, slot, ABUSED, -1, z, by, score, ts_us, event, rows, n_rows)
     if n_rows > before:
         rows[before].tries, rows[before].tries_cell = auth.tries, auth.cell_refused
+        rows[before].corrected = 0
     return n_rows
 
 
@@ -232,6 +233,7 @@ def _raise(
     _fill_row(s, row, slot, channel, kind, ts_us, event)
     fill_evidence(s, row, slot, actor_place, z)
     row.combined = score - fusion.fuse(z, by.limits[channel, 3:], row.known)
+    row.corrected = channel != THROTTLE and by.trees.nats.shape[1] > 0
     row.score, row.threshold = score, threshold
     return n_rows + 1
 

@@ -129,7 +129,7 @@ def test_without_the_named_signals_the_score_is_below_the_threshold(z, context, 
         )
 
     score = judged()
-    row["combined"] = score - float(fusion.fuse(vector, w, 1.0))
+    row["combined"], row["corrected"] = score - float(fusion.fuse(vector, w, 1.0)), 1
     threshold = round(share * score, 3)
     assume(MARGIN_NATS < threshold <= score)
     silencer = silencer_of(episode_of(row, weights, threshold, score))

@@ -114,17 +114,17 @@ def test_an_end_comes_by_itself():
     store = MemoryStore()
     one = live(store)
     one.restore()
-    asked = False
+    asked, key = False, ""
     while one.turn():
         alerts = [json.loads(store.get(k)) for k in store.list("alert/")]
         if alerts and not asked:
-            asked = True
+            asked, key = True, alerts[0]["key"]
             until_us = one._watermark_us + 1_000_000
             ask(store, verdict="expected", alert_id=alerts[0]["alert_id"], until_us=until_us)
     one.shut_down()
     made = journal(store)
     assert [type(m.record).__name__ for m in made] == ["Expected", "Withdrawn"]
-    assert made[0].record.key == alerts[0]["key"]
+    assert made[0].record.key == key
     assert result(store) == from_the_journal_alone(store)
 
 
