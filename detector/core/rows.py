@@ -32,11 +32,8 @@ ROW = np.dtype(
         ("threshold", "f8"),
         ("z", "f4", (N_FAMILIES,)),
         ("context", "f4", (len(CONTEXT),)),  # of the same moment
-        ("combined", "f4"),
-        (
-            "corrected",
-            "u1",
-        ),  # whether trees were asked, which may have added nothing  # nats of the score that are no share of a sum
+        ("combined", "f4"),  # nats of the score that are no share of a sum
+        ("corrected", "u1"),  # whether trees were asked; they may have added nothing
         ("known", "f8"),  # how far the key was settled, 0 to 1
         ("fresh", "u2", (KINDS,)),
         ("bursts", "f4", (KINDS,)),
