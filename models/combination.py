@@ -80,7 +80,7 @@ def together(x: Any, trees: Trees, channel: int) -> float:
     >>> one = Trees(np.zeros((2, 1, 3), np.int64), np.ones((2, 1, 3), np.float32),
     ...             np.arange(16.0).reshape(2, 1, 8))
     >>> together(x, one, 0), together(x + 2.0, one, 0), together(x + 9.0, one, 1)
-    (0.0, 7.0, 12.0)
+    (0.0, 7.0, 15.0)
     """
     total = 0.0
     for tree in range(trees.nats.shape[1]):
@@ -140,11 +140,12 @@ class Combination(AnomalyDetector):
 
     Examples
     --------
-    The same new routes say more beside a new network than from a source of the key's own:
+    The same new routes say more from a stranger than from a source of the key's own:
 
     >>> model = Combination("stolen")
     >>> settled = {"known": 1.0, "exposure": 1500.0, "usual": 5.0, "new_route": 9.0}
-    >>> model.score_one(settled) < model.score_one({**settled, "new_network": 7.0})
+    >>> stranger = {"new_network": 7.0, "new_client": 7.0, "foreign_mix": 5.0}
+    >>> model.score_one(settled) < model.score_one({**settled, **stranger})
     True
     """
 
