@@ -102,6 +102,11 @@ def run_demo(seed: int, out: Path | None = None) -> int:
     return EXIT_OK
 
 
+def highest(shown: list[dict[str, Any]]) -> dict[str, Any]:
+    """What scored most; a recommendation to limit a rate only where nothing was accused."""
+    return max(shown, key=lambda a: (a["channel"] != "throttle", float(a["score"])))
+
+
 class Service:
     """``keywatch run`` in a process of its own, seen from outside."""
 
@@ -221,7 +226,7 @@ class Demo:
         self._service.stop()
         self._tell_news()
         if self._shown:
-            preview_slack(self._console, max(self._shown, key=lambda a: float(a["score"])))
+            preview_slack(self._console, highest(self._shown))
         judged = judge_alerts(self._shown, self._scenario.labels)
         show_result(self._console, judged, self._rate, self._hooks)
         return {

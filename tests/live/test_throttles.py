@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 from detector.core.episodes import Candidate
+from detector.demo import highest
 from detector.partitions import Partitions
 from detector.runner import Runner
 from detector.sinks.jsonl import JsonlSink
@@ -106,3 +107,10 @@ def test_what_waits_for_others_is_decided_when_nothing_more_comes():
 
 def result_alerts(store: MemoryStore) -> list[str]:
     return [json.loads(store.get(k) or b"")["key"] for k in store.list("alert/")]
+
+
+def test_the_demos_message_is_about_an_accusation():
+    """A rate limit that scored more is shown only where there is nothing else."""
+    throttle, alert = ({"channel": c, "score": s} for c, s in (("throttle", 11.1), ("abused", 8.6)))
+    assert highest([throttle, alert]) == alert
+    assert highest([throttle]) == throttle
