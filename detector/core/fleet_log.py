@@ -116,7 +116,7 @@ class LogChanges(msgspec.Struct):
         left = [s for s in ("new_client", "new_network") if s not in signals]
         is_anybody = sight.share(*left) < NEWS_NATS
         collapse = is_source and sight.channel == "stolen" and is_anybody
-        return Finding(-sight.share(*sorted(signals)), concerned[0], None, collapse)
+        return Finding(-sight.explained(*sorted(signals)), concerned[0], None, collapse)
 
     def has_company(self, sight: Sight) -> bool:
         """True when other keys have just told of a change that the candidate may be part of."""

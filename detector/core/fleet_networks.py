@@ -92,7 +92,7 @@ class Networks(msgspec.Struct):
         if _is_foreign(fan.window):
             return self._judge_party(sight, fan.window, is_full=is_full)
         is_log = self._is_log_change(fan, sight.now_us, log_change_keys)
-        explained = sight.share(*_NETWORK_ONLY) if is_full or is_log else 0.0
+        explained = sight.explained(*_NETWORK_ONLY) if is_full or is_log else 0.0
         notice = partial(_changed if is_log else _shared, sight.network, fan.window)
         return Finding(-explained, _about(sight), notice)
 

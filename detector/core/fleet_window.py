@@ -14,8 +14,11 @@ import msgspec
 
 from detector.core.episodes import Candidate, Reason
 from detector.core.silence import score_left
+from models.fusion import F_CLIENT, F_NETWORK
 
 T = TypeVar("T")
+_NEWS = ((F_NETWORK, "new_network"), (F_CLIENT, "new_client"))
+UNWEIGHED_NATS = 1e-6  # evidence that only trees count still says that a source is new
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 
@@ -109,6 +112,9 @@ def sight_of(c: Candidate, now_us: int, level: float, bar: float) -> Sight:
     e, nats = c.episode, dict[str, float]()
     for reason in e.reasons:
         nats[reason.signal] = nats.get(reason.signal, 0.0) + reason.nats
+    for family, name in _NEWS:  # what weighs nothing in a sum, or too little to be a reason
+        if e.grounds.signs and e.grounds.signs[family] > 0.0:
+            nats.setdefault(name, UNWEIGHED_NATS)
     network, client = (e.actor.network, e.actor.client) if e.actor is not None else ("", "")
     who = (e.key, owner_of(c), c.throttle, e.alert_id)
     left = partial(score_left, e) if e.grounds.signs else None

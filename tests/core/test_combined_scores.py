@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from detector.core.episodes import CHANNELS, Reason
+from detector.core.fleet_log import _SOURCE as SOURCE
+from detector.core.fleet_log import LogChanges
 from detector.core.fleet_storms import Storms
 from detector.core.fleet_window import sight_of
 from detector.core.settings import ShardSettings
@@ -90,6 +92,25 @@ def test_a_storm_takes_what_its_signal_means_beside_others(candidates):
         assert left <= max(alone, combination.FROM_NATS) + 2e-3
         more += -found.nats > sight.nats["new_route"] + 0.01
     assert more > 0, "some corrections went with the signal"
+
+
+def test_a_change_of_the_log_takes_what_trees_made_of_it(candidates):
+    """In ABUSED a new client weighs nothing in the sum; while the log changes, nor in the trees."""
+    new_client = FAMILIES.index("new_client")
+    taken = 0
+    for c in candidates:
+        e = c.episode
+        if e.channel != "abused" or e.actor is None or e.grounds.signs[new_client] <= 0.0:
+            continue
+        change, log = f"client/{e.actor.client}", LogChanges()
+        for k in range(40):
+            log.observe(change, f"k{k}", f"=o{k}", c.ts_us, c.ts_us - 1, 40)
+        found = log.judge(sight_of(c, c.ts_us, e.score, 0.01))
+        assert found is not None
+        signals = (*SOURCE, "new_client")
+        assert e.score + found.nats == pytest.approx(score_left(e, signals), abs=2e-3)
+        taken += found.nats < -0.1
+    assert taken > 0
 
 
 def test_a_storm_is_measured_by_the_sum(candidates):
