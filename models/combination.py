@@ -40,8 +40,8 @@ CONTEXT = (
     "network_bursts",  # decayed cells that brought new networks
     "client_bursts",
     "route_bursts",
-    "network_age",  # cells since the key first had the source's network; -1 = unknown, or its own
-    "client_age",
+    "network_age",  # cells since the key first had the source's network; -1 = no source, not kept
+    "client_age",  # of its client; either is the key's age where the log does not name it
     "actor_requests",
     "foreign_usual",  # usual share of requests to areas as young as the actor
 )

@@ -15,7 +15,14 @@ kept for 28 days. Two tests when a day closes:
   (log-likelihood ratio of two Gaussian fits with the same number of parameters less one).
   Permanent growth comes as a step; poisoning comes as a ramp.
 
-A held day is left out of the record, as if it had not been.
+A third one, *growth*, is for THROTTLE alone: the newest three days against a level that follows
+weeks behind (log-likelihood ratio of twice as much against as much), less what speaks for a step.
+Where days differ by a quarter, no test can tell a ramp from growth before it has tripled, and
+growth is too common for alerts; a limit can be proposed.
+
+A held day is left out of the record of what a request takes, as if it had not been. The
+record of how many there were keeps it: the ramp has no reference that it could spoil, and
+would lose sight of a ramp on the day it is suspected.
 Sources: Page (1954); Rousseeuw & Croux (1993) for the MAD.
 """
 
@@ -44,9 +51,14 @@ SIZE_VARIANCE = 2.0  # squared coefficient of variation of one response: sizes a
 # of new identifiers: the likelihood ratio of a shift by one standard deviation
 OBJECTS_FLOOR_Z, OBJECTS_SHIFT, OBJECTS_Z_MAX = 0.05, 1.0, 3.0
 EVIDENCE_MAX = 12.0
+RAMP_MAX = 20.0  # a ramp can be enough for an alert: a line that good is nobody's weather
 RAMP_WINDOWS_DAYS = (10, 14, 21)
 RAMP_GROWTH_MIN = 0.5  # nats over the ramp's days: less is nobody's concern
 MAD_TO_SIGMA = 1.4826
+# of growth: days that are compared, how slowly the level they are compared with follows,
+GROWTH = 2  # how rows say that growth is what counts; 1 = ramp, 0 = composition
+RECENT_DAYS, FROZEN_DAYS = 3, 14.0
+GROWTH_SHIFT, GROWTH_FLOOR_Z = 0.693, 0.1  # the shift asked about (twice), the least spread; nats
 
 SLOW = np.dtype(
     [
@@ -59,6 +71,8 @@ SLOW = np.dtype(
         ("cusum", "f4"),
         ("objects", "f4"),  # evidence of new identifiers
         ("ramp", "f4"),
+        ("growth", "f4"),
+        ("frozen", "f4", (2,)),  # log requests a day and its spread, weeks behind; 0 = not known
         ("weekend", "f4"),  # log requests of weekend days less that of weekdays
         ("usual", "f4", (3,)),  # reference medians as of the last closed day
         ("last", "f4", (3,)),  # the last closed day
@@ -183,7 +197,7 @@ def _step_error(s: Any, day: int, days: int, cut: int) -> float:
 
 @kernel
 def ramp_over(s: Any, day: int, days: int) -> float:
-    """Nats for "growing a little every day" against "one step up", over ``days``."""
+    """Nats for "growing a little every day" against "one step up", over ``days``; 0 = no growth."""
     n, sx, sy, sxx, sxy = 0, 0.0, 0.0, 0.0, 0.0
     for i in range(days):
         v = _level(s, day - i)
@@ -204,7 +218,7 @@ def ramp_over(s: Any, day: int, days: int) -> float:
     step = 1e300
     for cut in range(1, days):
         step = min(step, _step_error(s, day, days, cut))
-    return min(EVIDENCE_MAX, max(0.0, 0.5 * n * log((step + noise) / line)))
+    return 0.5 * n * log((step + noise) / line)
 
 
 @kernel
@@ -213,7 +227,39 @@ def ramp(s: Any, day: int) -> float:
     best = 0.0
     for days in RAMP_WINDOWS_DAYS:
         best = max(best, ramp_over(s, day, days))
-    return best
+    return min(RAMP_MAX, best)
+
+
+@kernel
+def _follow(s: Any, day: int) -> None:
+    """Moves the frozen level towards the reference days' median, and its spread likewise."""
+    centre = _median(s, 0, day, -1.0)
+    if centre < 0.0:
+        return
+    spread = MAD_TO_SIGMA * _median(s, 0, day, centre)
+    gain = 1.0 / FROZEN_DAYS if s.frozen[0] > 0.0 else 1.0
+    s.frozen[0] += gain * (centre - s.frozen[0])
+    s.frozen[1] += gain * (spread - s.frozen[1])
+
+
+@kernel
+def growth(s: Any, day: int) -> float:
+    """Nats for twice the frozen level over the newest days, less those for a single step."""
+    n, total = 0, 0.0
+    for i in range(RECENT_DAYS):
+        v = _level(s, day - i)
+        if v >= 0.0:
+            n += 1
+            total += v
+    if n < RECENT_DAYS or s.frozen[0] <= 0.0:
+        return 0.0
+    beyond = total / n - s.frozen[0]
+    variance = s.frozen[1] * s.frozen[1] / (n - 1) + GROWTH_FLOOR_Z * GROWTH_FLOOR_Z
+    nats = min(EVIDENCE_MAX, GROWTH_SHIFT * (beyond - 0.5 * GROWTH_SHIFT) / variance)
+    against = 0.0
+    for days in RAMP_WINDOWS_DAYS:
+        against = min(against, ramp_over(s, day, days))
+    return max(0.0, nats + against)
 
 
 @kernel
@@ -221,10 +267,10 @@ def _push(s: Any, day: int, held: bool) -> None:
     at = day % DAYS
     for m in range(3):
         s.ring[m, at] = 0
-    if held or s.requests == 0:
+    if s.requests == 0:
         return
     s.ring[0, at] = int(SCALE * log(1.0 + s.requests))
-    if s.settled >= REQUESTS_MIN:
+    if s.settled >= REQUESTS_MIN and not held:
         s.ring[1, at] = 1 + min(65534, int(SCALE * log(1.0 + s.bytes / s.settled)))
         s.ring[2, at] = 1 + int(SCALE * (FRESH_SHIFT + log((s.fresh + 1.0) / s.settled)))
 
@@ -242,6 +288,8 @@ def close_day(s: Any, day: int, held: bool) -> None:
         s.objects = min(max(s.objects + step, 0.0), EVIDENCE_MAX)
         s.weekend = weekend_offset(s, s.day)
         s.ramp = ramp(s, s.day)
+        _follow(s, s.day)
+        s.growth = growth(s, s.day)
         if held:
             _push(s, s.day, True)
         for missing in range(min(day - s.day - 1, DAYS)):

@@ -9,10 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import calibration, hard_negatives
+from benchmarks import calibration, hard_negatives, ramps
 from benchmarks.calibration import RULES, Row, Run, in_any_week, name_of, rows_of
 from benchmarks.hard_negatives import ABOUT_NOBODY, ONE_NOTICE, SILENT, Seen, Verdict, compare
+from detector.core.episodes import Episode
+from detector.core.events import EventBatch
 from models.clock import DAY_US
+from replay.evaluation.keys import KeyIndex
 from replay.evaluation.store import code_digest
 from replay.simulate.world import World
 from replay.simulate.world_settings import START_US, WorldSettings
@@ -29,8 +32,11 @@ def alerts(*given: tuple[str, float]):
     return [replace(EPISODE, key=k, alerted_us=BEGIN_US + round(d * DAY_US)) for k, d in given]
 
 
-def seen(*given: tuple[str, float], keys: str = "ab", late: int = 0) -> Seen:
-    return Seen(alerts(*given), late, frozenset(keys), BEGIN_US, END_US)
+def seen(
+    *given: tuple[str, float], keys: str = "ab", late: int = 0, quiet: tuple[Episode, ...] = ()
+) -> Seen:
+    raised = alerts(*given)
+    return Seen(raised, [*raised, *quiet], late, frozenset(keys), BEGIN_US, END_US)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,20 @@ def test_whose_alerts_count(scenario):
 def test_an_alert_that_comes_anyway_is_not_added(key, days, is_usual):
     """One on the same key within a day in the world without the scenario excuses it."""
     assert compare("B17", seen(("a", 1.0)), seen((key, days))).alerts == ([] if is_usual else ["a"])
+
+
+@pytest.mark.parametrize(
+    ("score", "days", "is_usual"),
+    [(8.0, 1.0, True), (7.99, 1.0, False), (8.0, 2.0, True), (8.0, 2.001, False)],
+)
+def test_an_episode_that_only_the_cap_kept_quiet_is_not_added(score, days, is_usual):
+    """It passes the alert's own threshold within a day in the world without the scenario."""
+    (alert,) = alerts(("a", 1.0))
+    alert = replace(alert, threshold=8.0)
+    peak_us = BEGIN_US + round(days * DAY_US)
+    quiet = replace(alert, score=score, peak_us=peak_us, alerted_us=None)
+    with_it = replace(seen(), alerts=[alert])
+    assert compare("B17", with_it, seen(quiet=(quiet,))).alerts == ([] if is_usual else ["a"])
 
 
 def test_usual_notices_and_late_events_are_subtracted():
@@ -272,3 +292,50 @@ def test_a_seed_is_run_once_and_again_only_for_another_question(tmp_path, capsys
     assert capsys.readouterr().err == "", "a part of what was asked before"
     assert calibrate(tmp_path, *asked, "--n", "20", weeks=2) == 0
     assert capsys.readouterr().err == "seed 5: 2 weeks of 30 keys\n"
+
+
+# --- ramps --------------------------------------------------------------------------------------
+
+
+def test_a_ramp_adds_the_keys_own_requests_and_keeps_the_order():
+    """Nothing before it begins, (1 + growth) ^ day of the growing key's, others as they were."""
+    settings = WorldSettings(seed=3, keys=30, days=40, quiet_days=28, attacks_per_scenario=0)
+    world = World(settings)
+    keys = KeyIndex(world.key_class)
+    batches = [batch for batch, _ in world.batches()]
+    before = EventBatch.concat(batches)
+    busy = int(np.bincount(keys.of(before)[keys.of(before) >= 0]).argmax())
+    growth_of = np.zeros(len(keys))
+    growth_of[busy] = 0.1
+    after = EventBatch.concat(list(ramps.Growth(growth_of, keys, 3).over(iter(batches))))
+    assert (np.diff(after.ts_us) >= 0).all()
+
+    def per_day(batch, mine: bool):
+        kept = (keys.of(batch) == busy) == mine
+        return np.bincount((batch.ts_us[kept] - START_US) // DAY_US, minlength=41)[:41]
+
+    assert (per_day(after, mine=False) == per_day(before, mine=False)).all()
+    ratio = per_day(after, mine=True)[:40] / per_day(before, mine=True)[:40]
+    assert (ratio[:28] == 1.0).all()
+    expected = 1.1 ** np.arange(1, 13)
+    assert ratio[28:] == pytest.approx(expected, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("reached", "alert", "is_good"),
+    [(2.9, None, True), (4.3, None, False), (4.3, 2.99, True), (4.3, 3.0, False)],
+)
+def test_a_ramp_is_to_be_alerted_before_it_has_tripled(reached, alert, is_good):
+    """One that never triples need not be; a recommendation to throttle is not an alert."""
+    ramp = ramps.Ramp(0.05, reached, alert, throttle=1.5)
+    assert ramp.is_good == is_good
+
+
+def test_ramps_report_what_was_said_and_exit_with_the_verdict(monkeypatch, capsys):
+    """A line a rate; 1 where one misses."""
+    four = [ramps.Ramp(g, 1 + 40 * g, 1.2 if g < 0.1 else None, 2.0) for g in ramps.GROWTHS]
+    monkeypatch.setattr(ramps, "run_seed", lambda settings, per_week: four)
+    assert ramps.main(["--seeds", "1-2"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| 1% | 2 | 1.4x | 2 | 2 | 1.2x | 2 | good |"
+    assert lines[5] == "| 10% | 2 | 5.0x | 0 | 0 | - | 2 | misses |"

@@ -84,7 +84,7 @@ def _report(name: str, rows: Rows, correction: F64) -> None:
     for what, score in (("sum", rows.total), ("with trees", rows.total + correction)):
         if rows.weeks:
             at = zip(BUDGETS, recall(rows, score), strict=True)
-            said = "  ".join(f"{share:.3f} at {budget}" for budget, share in at)
+            said = "  ".join(f"{r:.3f} leaks {leak:.3f} at {n}" for n, (r, leak) in at)
         else:
             found = ranked(rows, score).items()
             said = "  ".join(f"{kind} {n} at {100 * q:.0f} %" for (kind, q), n in found)

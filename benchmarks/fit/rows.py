@@ -2,7 +2,8 @@
 
 A unit is a clean key's day (in a labelled log: its whole log) or an attack. Of each unit and
 channel the rows stay that are the highest under the shipped weights or under some near them,
-because which row counts depends on the weights; of attacks some others too.
+because which row counts depends on the weights. Of attacks that holds for each part of their
+requests (``PARTS``), because an early row is worth more than a late one; some others stay too.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ LEAST_NATS = 0.15  # a family without a weight is looked at as if it had so much
 EVENTS_AT_ONCE = 500_000
 LATENESS_US = 300_000_000
 LOG_UNITS = 1_000_000
+PARTS = (0.05, 0.15, 0.3, 0.6)  # of an attack's requests: rows are kept up to each, and the rest
 CLEAN_REQUESTS_MIN = 60  # a key of a labelled log with fewer says little
 # Worlds of five days, for keys that are young: the attacks that a few days have room for.
 YOUNG_DAYS, YOUNG_QUIET_DAYS = 5, 1
@@ -60,6 +62,7 @@ class Rows:
     - ``channel``  0 STOLEN, 1 ABUSED (int64)
     - ``unit``     ascending (int64)
     - ``kind``     of the row's unit: a scenario, or a kind of labelled theft; "" = clean
+    - ``leaked``   share of the attack's requests made by then, float32; 0 where not known
     - ``weeks``    length of what the clean units are from; 0 for a labelled log
     """
 
@@ -68,6 +71,7 @@ class Rows:
     channel: Ints
     unit: Ints
     kind: npt.NDArray[np.str_]
+    leaked: F32
     weeks: float
 
     def save(self, path: Path) -> None:
@@ -110,10 +114,13 @@ class _Raw:
         columns = zip(*([getattr(p, n) for n in cls.__slots__] for p in parts), strict=True)
         return cls(*(np.concatenate(c) for c in columns))
 
-    def rows(self, at: Ints, unit: Ints, kind: npt.NDArray[np.str_], weeks: float) -> Rows:
+    def rows(
+        self, at: Ints, unit: Ints, kind: npt.NDArray[np.str_], leaked: F32, weeks: float
+    ) -> Rows:
         order = np.argsort(unit, kind="stable")
         at = at[order]
-        return Rows(self.x[at], self.total[at], self.channel[at], unit[order], kind[order], weeks)
+        of = unit[order], kind[order], leaked[order]
+        return Rows(self.x[at], self.total[at], self.channel[at], *of, weeks)
 
 
 def world_rows(seed: int, *, young: bool = False) -> Rows:
@@ -146,15 +153,28 @@ def _labelled(raw: _Raw, number: npt.NDArray[np.int32], truth: Truth) -> Rows:
     theirs = np.flatnonzero(attack >= 0)
     day = raw.ts_us // DAY_US
     unit = np.where(attack >= 0, attack, len(truth.attacks) + key * 1000 + day % 1000)
+    leaked = _leaked(truth, attack, raw.ts_us)
     rng = np.random.default_rng(0)
-    kept = highest(raw, theirs, unit)
+    part = unit * (len(PARTS) + 1) + np.searchsorted(np.array(PARTS, np.float32), leaked)
+    kept = highest(raw, theirs, part)
     others = rng.choice(theirs, min(len(theirs), len(kept)), replace=False)
     kept = np.concatenate([np.union1d(kept, others), highest(raw, clean, unit)])
     scenario = np.array([a.scenario for a in truth.attacks] or [""])
     kind = np.where(attack >= 0, scenario[np.maximum(attack, 0)], "")
     silent = np.setdiff1d(np.arange(len(truth.attacks)), unit[kept])
-    found = raw.rows(kept, unit[kept], kind[kept], truth.weeks)
+    found = raw.rows(kept, unit[kept], kind[kept], leaked[kept], truth.weeks)
     return _with_silent(found, silent, scenario[silent])
+
+
+def _leaked(truth: Truth, attack: Ints, ts_us: Ints) -> F32:
+    """Share of the requests of each row's attack that were made by its time; 0 = no attack."""
+    leaked = np.zeros(len(attack), np.float32)
+    first = np.searchsorted(truth.requests.attack, np.arange(len(truth.attacks) + 1))
+    for number in range(len(truth.attacks)):
+        rows = np.flatnonzero(attack == number)
+        times = truth.requests.ts_us[first[number] : first[number + 1]]
+        leaked[rows] = np.searchsorted(times, ts_us[rows], side="right") / len(times)
+    return leaked
 
 
 def _with_silent(rows: Rows, units: Ints, kind: npt.NDArray[np.str_]) -> Rows:
@@ -168,6 +188,7 @@ def _with_silent(rows: Rows, units: Ints, kind: npt.NDArray[np.str_]) -> Rows:
         np.concatenate([np.zeros(n, np.int64), rows.channel])[order],
         unit[order],
         np.concatenate([kind, rows.kind])[order],
+        np.concatenate([np.ones(n, np.float32), rows.leaked])[order],
         rows.weeks,
     )
 
@@ -221,7 +242,9 @@ def log_rows(logs: list[Path], labels: Path) -> Rows:
     kind = kinds[np.searchsorted(every, unit)]
     silent = ~np.isin(every, unit)
     return _with_silent(
-        raw.rows(np.arange(len(unit)), unit, kind, 0.0), every[silent], kinds[silent]
+        raw.rows(np.arange(len(unit)), unit, kind, np.zeros(len(unit), np.float32), 0.0),
+        every[silent],
+        kinds[silent],
     )
 
 

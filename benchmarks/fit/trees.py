@@ -13,7 +13,9 @@ from models import combination
 from models.combination import FROM_NATS, Trees, trees_of
 
 ROUNDS = 3  # rows are chosen anew with the trees of the round before (hard negatives)
-KEPT = 2  # rows of a unit and channel, the highest
+KEPT = 2  # rows of a unit and channel, the highest; of an attack also
+EARLY = (0.05, 0.15, 0.3)  # the highest up to these shares of its requests
+EARLY_WEIGHT = 0.5  # of such a row, against one of the highest
 NATS_PER_LOG_ODDS = 2.2  # a nat of a sum is worth less than one: its parts are not independent
 OFFSET = -3.6  # log odds of a sum of 0
 CLEAN_WEIGHT = 0.5  # of a clean unit; an attack weighs 1
@@ -36,13 +38,28 @@ def corrections(rows: Rows, trees: Trees) -> F64:
 
 
 def _chosen(rows: Rows, score: F64) -> tuple[Ints, F64]:
-    """The highest rows of each unit and channel, and the share of the unit each stands for."""
+    """The rows that teach, and the share of its unit each stands for.
+
+    Of each unit and channel the highest, and of an attack the highest of its beginning, because
+    an attack that is found late has done its harm.
+    """
     group = rows.unit * CHANNELS + rows.channel
     order = np.lexsort((-score, group))
-    rank = np.arange(len(order)) - np.searchsorted(group[order], group[order])
-    at = order[(rank < KEPT) & (rows.total[order] >= FROM_NATS)]
-    _, inverse, count = np.unique(rows.unit[at], return_inverse=True, return_counts=True)
-    return at, 1.0 / count[inverse]
+    order = order[rows.total[order] >= FROM_NATS]
+    at = order[_rank(group[order]) < KEPT]
+    weight = [np.ones(len(at))]
+    for share in EARLY:
+        early = order[(rows.kind[order] != "") & (rows.leaked[order] <= share) & (rows.weeks > 0)]
+        at = np.concatenate([at, early[_rank(group[early]) < 1]])
+        weight.append(np.full(len(at) - sum(map(len, weight)), EARLY_WEIGHT))
+    weights = np.concatenate(weight)
+    _, unit = np.unique(rows.unit[at], return_inverse=True)
+    return at, weights / np.bincount(unit, weights)[unit]
+
+
+def _rank(group: Ints) -> Ints:
+    """Of rows in the order of their group: the how manieth of its group each is, from 0."""
+    return np.arange(len(group)) - np.searchsorted(group, group)
 
 
 def _weights(rows: Rows, at: Ints) -> F64:
@@ -71,22 +88,29 @@ def fitted(worlds: Sequence[Rows], settings: Settings) -> dict[str, list[Any]]:
     return table
 
 
-def recall(world: Rows, score: F64) -> list[float]:
-    """Macro recall over the scenarios at each of ``BUDGETS`` false alerts a week.
+def recall(world: Rows, score: F64) -> list[tuple[float, float]]:
+    """Macro recall and mean share leaked, at each of ``BUDGETS`` false alerts a week.
 
-    A unit counts by its highest row: what a key-day or an attack would have alerted at.
+    A unit counts by its highest row: what a key-day or an attack would have alerted at. What
+    leaked is the share of requests by the first row that would; of a missed attack all.
     """
     first = np.flatnonzero(np.diff(world.unit, prepend=-1))
     best, kind = np.maximum.reduceat(score, first), world.kind[first]
     clean = np.sort(best[kind == ""])[::-1]
     scenarios = sorted(set(kind.tolist()) - {""})
+    unit = np.repeat(np.arange(len(first)), np.diff(first, append=len(score)))
+    is_attack, is_counted = world.kind != "", (kind != "") & (kind != HARD_FACT)
+    rows_leaked = world.leaked
     found = []
     for budget in BUDGETS:
         limit = clean[min(len(clean) - 1, max(1, int(budget * world.weeks)))]
         shares = [
             1.0 if s == HARD_FACT else float((best[kind == s] > limit).mean()) for s in scenarios
         ]
-        found.append(float(np.mean(shares)))
+        leaked = np.ones(int(unit[-1]) + 1)
+        alerts = np.flatnonzero((score > limit) & is_attack)
+        np.minimum.at(leaked, unit[alerts], rows_leaked[alerts])
+        found.append((float(np.mean(shares)), float(leaked[is_counted].mean())))
     return found
 
 

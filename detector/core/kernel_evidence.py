@@ -138,8 +138,10 @@ def fill_context(s: Any, slot: int, actor_place: int, z: Any) -> None:
     network_age, client_age, requests, foreign = -1, -1, 0.0, 0.0
     if actor_place >= 0:
         a = s.actors[actor_place]
-        network_age = age_cells(s, key, novelty.NETWORK, a.network)
-        client_age = age_cells(s, key, novelty.CLIENT, a.client)
+        # what the log does not say cannot be new: as old as the key
+        age = key.cell - s.volume[slot].born_cell
+        network_age = age_cells(s, key, novelty.NETWORK, a.network) if a.network else age
+        client_age = age_cells(s, key, novelty.CLIENT, a.client) if a.client else age
         requests, foreign = float(a.requests), usual_areas(key, a)
     at = fusion.N_FAMILIES
     z[at] = known_of(s, slot)
@@ -184,6 +186,8 @@ def fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> None
     m = s.misses[slot]
     row.missed, row.missed_of, row.missed_usual = m.cell_missed, m.cell_trials, misses.usual(m)
     row.slow_ramp = w.ramp > w.cusum
+    if z[fusion.F_SLOW] > slow.evidence(w):  # what THROTTLE is told of
+        row.slow_ramp, row.slow_usual[0] = slow.GROWTH, w.frozen[0]
     row.actor = actor_place >= 0
     fill_normal(s, row, slot, actor_place)
     if actor_place >= 0:

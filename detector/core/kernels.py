@@ -49,6 +49,7 @@ from models import (
     denied,
     dormancy,
     enumeration,
+    fusion,
     misses,
     novelty,
     probing,
@@ -235,7 +236,10 @@ def _fold_event(
     gather(s, slot, place, found, ts_us, z)
     served = min(size_bytes, SIZE_MAX) if status < 400 else -1
     n_rows = judge(s, slot, ABUSED, place, z, by, ts_us, i, served, rows, n_rows)
+    drift = z[fusion.F_SLOW]
+    z[fusion.F_SLOW] = max(drift, s.slow[slot].growth)  # a limit may be proposed for growth alone
     n_rows = judge(s, slot, THROTTLE, place, z, by, ts_us, i, served, rows, n_rows)
+    z[fusion.F_SLOW] = drift
     learn_usage(s, slot, found)
     if beside >= 0:  # the owner is back, beside an actor: that actor is what STOLEN asks about
         place, served = beside, -1

@@ -74,7 +74,7 @@ ROW = np.dtype(
         ("steps_usual", "f4"),
         ("slow_usual", "f4", (3,)),
         ("slow_last", "f4", (3,)),
-        ("slow_ramp", "u1"),
+        ("slow_ramp", "u1"),  # 1: a ramp; slow.GROWTH: growth; 0: what a request takes
         ("mix_by_route", "u1"),
         ("fact", "u1"),
         ("prefix", "u8"),  # of a HARD row's path, where the grants fit without it

@@ -7,7 +7,7 @@ from math import exp
 from typing import Any
 
 from detector.core.network import network_text
-from models import novelty
+from models import novelty, slow
 
 HOURS_PER_CELL = 0.25
 
@@ -161,6 +161,9 @@ def _off_hours(row: Any, _: Texts) -> tuple[float, float, str]:
 
 def _slow(row: Any, _: Texts) -> tuple[float, float, str]:
     usual, last = row["slow_usual"], row["slow_last"]
+    if row["slow_ramp"] == slow.GROWTH:
+        times = exp(float(last[0] - usual[0]))
+        return times, 1.0, f"makes {times:.1f} times the requests a day that it made weeks ago"
     if row["slow_ramp"]:
         times = exp(float(last[0] - usual[0]))
         return times, 1.0, f"grew a little every day for two weeks, to {times:.1f} times the usual"
