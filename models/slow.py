@@ -254,8 +254,8 @@ def growth(s: Any, day: int) -> float:
     if n < RECENT_DAYS or s.frozen[0] <= 0.0:
         return 0.0
     beyond = total / n - s.frozen[0]
-    variance = s.frozen[1] * s.frozen[1] / (n - 1) + GROWTH_FLOOR_Z * GROWTH_FLOOR_Z
-    nats = min(EVIDENCE_MAX, GROWTH_SHIFT * (beyond - 0.5 * GROWTH_SHIFT) / variance)
+    variance = s.frozen[1] * s.frozen[1] / n + GROWTH_FLOOR_Z * GROWTH_FLOOR_Z
+    nats = min(RAMP_MAX, GROWTH_SHIFT * (beyond - 0.5 * GROWTH_SHIFT) / variance)
     against = 0.0
     for days in RAMP_WINDOWS_DAYS:
         against = min(against, ramp_over(s, day, days))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from detector.core.registry import KeyRegistry, RegistryEntry
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard
 from detector.core.violations import NAMES
+from models import slow
 from models.clock import DAY_US
 from models.fusion import F_CONCURRENCY
 from tests.core.logs import MINUTE_US, START_US, batch_of, fleet_log
@@ -200,5 +203,54 @@ def test_a_ramp_is_noticed_before_it_has_tripled(growth, seed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_step_is_not_a_ramp(seed):
-    """Twice the traffic from one day to the next is growth, as customers grow."""
-    assert "slow_drift" not in {signal for _, _, signal in grown(seed, step=2.0)}
+    """Twice the traffic from one day to the next is growth, as customers grow: no accusation."""
+    found = grown(seed, step=2.0)
+    assert "slow_drift" not in {signal for _, channel, signal in found if channel != "throttle"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("growth", [0.05, 0.10])
+def test_a_limit_is_proposed_for_a_ramp_about_when_it_has_tripled(growth, seed):
+    """THROTTLE asks how much a key makes against weeks ago, whatever the shape of its growth."""
+    found = grown(seed, growth)
+    limits = [r for r, channel, signal in found if (channel, signal) == ("throttle", "slow_drift")]
+    assert limits
+    assert limits[0] < 3.3  # a day of 10 % late at most
+
+
+def days_of(levels) -> list[Any]:
+    """The state of slow drift at the end of days with so many requests."""
+    state, found = np.zeros(1, slow.SLOW)[0:1], []
+    for day, n in enumerate(levels):
+        slow.close_day(state[0], day + 1, False)
+        for _ in range(int(n)):
+            slow.observe(state[0], 100, False, True)
+        found.append(state[0].copy())
+    return found
+
+
+def test_growth_looks_at_the_level_and_is_silent_about_a_step():
+    """Ten percent a day from day 28 on shows within two weeks; the same at once does not."""
+    rng = np.random.default_rng(0)
+    noise = np.exp(rng.normal(0, 0.1, 60))
+    flat = 200 * noise
+    ramp = flat * 1.1 ** np.maximum(np.arange(60) - 28, 0)
+    step = flat * np.where(np.arange(60) >= 40, 3.0, 1.0)
+    limit = ShardSettings().throttle.threshold
+    first = next(i for i, s in enumerate(days_of(ramp)) if s["growth"] > limit)
+    assert 34 <= first <= 38
+    assert max(float(s["growth"]) for s in days_of(flat)) == 0.0
+    assert max(float(s["growth"]) for s in days_of(step)) < limit
+
+
+def test_a_held_day_counts_for_a_ramp_but_not_for_what_a_request_takes():
+    """A suspicion holds learning; it must not hide the ramp it is about."""
+    state = np.zeros(1, slow.SLOW)
+    for day in range(1, 20):
+        slow.close_day(state[0], day, day > 10)
+        for _ in range(100):
+            slow.observe(state[0], 100, False, True)
+    slow.close_day(state[0], 20, True)
+    rings = state[0]["ring"][:, 1:20] > 0
+    assert rings[0].sum() == 19
+    assert rings[1].sum() == rings[2].sum() == 9
