@@ -22,7 +22,7 @@ STEP_NATS = 0.25  # a new maximum is reported when it is this much higher
 HOLD_CELLS = 48  # 12 hours
 HOLD_MAX_CELLS = 3 * CELLS_PER_DAY  # a period of holds lasts no longer
 HOLD_AGAIN_CELLS = 14 * CELLS_PER_DAY  # and the next one begins no sooner after its beginning
-HOLD_SHARE = 0.6  # of the threshold: from here on nothing is learned
+HOLD_SHARE = 0.6  # of the threshold: from here on nothing is learned; of a new key all of it
 SUSPECT_PAUSE_US = 3_600_000_000  # a suspicion that rests for an hour is over
 SUSPECT_SHARE = 0.5  # of the floor: from here on requests count as possibly leaked
 COLD_CELLS = 3 * CELLS_PER_DAY
@@ -123,6 +123,24 @@ def _score(s: Any, slot: int, channel: int, actor_place: int, z: Any, by: Judge)
 
 
 @kernel
+def _cold(s: Any, slot: int) -> float:
+    """How new the key is: 1 with its first event, 0 from COLD_CELLS on."""
+    if s.shard[0].off & OFF_COLD:
+        return 0.0
+    return max(0.0, 1.0 - (s.keys[slot].cell - s.volume[slot].born_cell) / COLD_CELLS)
+
+
+@kernel
+def _holds_from(base: float, extra: float, cold: float) -> float:
+    """The score that holds learning, nats.
+
+    A new key has little that could be led astray and everything to learn: where its first
+    novelties held, those of its owner would stay novelties.
+    """
+    return base * (HOLD_SHARE + (1.0 - HOLD_SHARE) * cold) + extra * cold
+
+
+@kernel
 def judge(
     s: Any,
     slot: int,
@@ -147,7 +165,7 @@ def judge(
     if channel != STOLEN:  # the whole key is under suspicion, from the first sign on
         _count_leak(s, e, -1, served_bytes)
     holds = channel != THROTTLE and s.shard[0].off & OFF_HOLD == 0
-    if holds and score >= HOLD_SHARE * base:
+    if holds and score >= _holds_from(base, by.limits[channel, 2], _cold(s, slot)):
         _hold(s.keys[slot], e)
     if score < floor:
         return n_rows
@@ -216,10 +234,7 @@ def _raise(
 ) -> int:
     """Opens the episode, or reports a new maximum or the crossing of its threshold."""
     key, e = s.keys[slot], s.episodes[slot, channel]
-    cold = max(0.0, 1.0 - (key.cell - s.volume[slot].born_cell) / COLD_CELLS)
-    if s.shard[0].off & OFF_COLD:
-        cold = 0.0
-    threshold = by.limits[channel, 1] + by.limits[channel, 2] * cold
+    threshold = by.limits[channel, 1] + by.limits[channel, 2] * _cold(s, slot)
     e.above_us = max(e.above_us, ts_us)
     crossed = score >= threshold and e.over == 0
     kind = PEAK
