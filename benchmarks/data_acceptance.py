@@ -107,13 +107,16 @@ def row(name: str, summary: dict[str, Any]) -> tuple[str, ...]:
 
 
 def ranking(summary: dict[str, Any]) -> str:
-    """How many victims of each kind rank above all but 5 % of the clean keys."""
+    """How many victims of each kind rank above all but 5 % of the clean keys, and all but 2 %."""
     told = summary["evaluation"]
     ranks = told["ranking"]
-    found = ", ".join(f"{kind} {ranks['found'][kind]}/{n}" for kind, n in ranks["victims"].items())
+    found = ", ".join(
+        f"{kind} {ranks['found'][kind]}/{n} ({ranks['found_strict'][kind]})"
+        for kind, n in ranks["victims"].items()
+    )
     return (
         f"    found with at most {ranks['clean_above_max']} of {ranks['clean_keys']} clean keys "
-        f"above: {found}; alerts: {told['caught']} attacks, {told['false_alerts']} false"
+        f"above (2 %): {found}; alerts: {told['caught']} attacks, {told['false_alerts']} false"
     )
 
 

@@ -12,7 +12,7 @@ from replay.labels import Label, time_us
 
 # These kinds take a donor's own later requests away, so the donor falls silent: judged neither way.
 SILENT_DONOR_KINDS = frozenset({"same", "quiet"})
-CLEAN_ABOVE_SHARE = 0.05
+CLEAN_ABOVE_SHARE, CLEAN_ABOVE_STRICT = 0.05, 0.02
 GRACE_S = 3600.0
 
 Records = Iterable[Mapping[str, Any]]
@@ -23,7 +23,8 @@ class Ranking:
     """How well peak scores put victims above clean keys.
 
     ``found`` and ``victims`` count by kind. ``clean_keys`` are those compared with, at most
-    ``clean_above_max`` of which may rank above a victim that counts as found. ``ranks`` has,
+    ``clean_above_max`` of which may rank above a victim that counts as found; ``found_strict``
+    counts those with at most 2 % of the clean keys above. ``ranks`` has,
     per victim and kind, how many clean keys rank at or above it.
     """
 
@@ -31,6 +32,7 @@ class Ranking:
     victims: dict[str, int]
     clean_keys: int
     clean_above_max: int
+    found_strict: dict[str, int]
     ranks: dict[tuple[str, str], int]
 
 
@@ -77,7 +79,9 @@ def rank_keys(
     clean = [k for k in busy if k not in attacked and k not in silent]
     scores = np.sort(np.array([peaks.get(k, 0.0) for k in clean]))
     above_max = int(CLEAN_ABOVE_SHARE * len(clean) + 1e-9)
+    strict_max = int(CLEAN_ABOVE_STRICT * len(clean) + 1e-9)
     found: dict[str, int] = {}
+    strict: dict[str, int] = {}
     victims: dict[str, int] = {}
     ranks: dict[tuple[str, str], int] = {}
     for label in labels:
@@ -87,7 +91,8 @@ def rank_keys(
         ranks[label.key, label.kind] = rank
         hit = score > 0 and rank <= above_max
         found[label.kind] = found.get(label.kind, 0) + int(hit)
-    return Ranking(found, victims, len(clean), above_max, ranks)
+        strict[label.kind] = strict.get(label.kind, 0) + int(hit and rank <= strict_max)
+    return Ranking(found, victims, len(clean), above_max, strict, ranks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,6 +226,7 @@ def _evaluation(
             "victims": ranking.victims,
             "clean_keys": ranking.clean_keys,
             "clean_above_max": ranking.clean_above_max,
+            "found_strict": ranking.found_strict,
         },
     }
 

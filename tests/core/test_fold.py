@@ -284,6 +284,34 @@ def test_what_is_merely_unusual_becomes_usual():
     assert episode.last_seen_us < settled_us
 
 
+def held_after(days: float) -> tuple[bool, float]:
+    """Whether a newcomer's cell held learning of a key so old, and the newcomer's score."""
+    step_us = 10 * MINUTE_US
+    rows = [
+        (START_US + i * step_us, "k", "10.1.0", "c/1", "GET /v1/a/1", 200)
+        for i in range(int(days * DAY_US / step_us))
+    ]
+    start_us = START_US + len(rows) * step_us
+    rows += [
+        (start_us + j * MINUTE_US, "k", "10.9.0", "c/2", f"GET /v{j % 3 + 2}/b{j}", 200)
+        for j in range(2)
+    ]
+    shard = Shard(ShardSettings(without=("combination",)))
+    score = max(c.episode.score for c in shard.fold(batch_of(rows)))
+    key = shard._state.keys[0]
+    return bool(key["hold_cell"] >= key["cell"]), score
+
+
+def test_a_new_key_holds_learning_only_from_its_alert_threshold_on():
+    """The same newcomer is held at a settled key; a new key would keep calling its owner new."""
+    held, score = held_after(20.0)
+    limits = ShardSettings().stolen
+    assert held
+    held, score = held_after(0.5)
+    assert HOLD_SHARE * limits.threshold < score < limits.threshold
+    assert not held
+
+
 def test_a_year_of_churn_does_not_grow_the_tables_without_end():
     """Expired pairs and actors are dropped when a table fills; the digest does not notice."""
     day_us = 86_400_000_000

@@ -69,6 +69,16 @@ def test_ties_and_scoreless_victims_do_not_count():
     assert ranking.ranks["level", "cross"] == 3
 
 
+def test_the_strict_ranking_lets_two_percent_of_the_clean_keys_above():
+    """Of 100 clean keys two may rank above a victim; with three it counts at 5 % alone."""
+    requests = {f"c{i}": 60 for i in range(100)}
+    labels = [Label(k, "cross", 0, 1, 1) for k in ("second", "third")]
+    episodes = [episode("c0", 9.0), episode("c1", 9.0), episode("second", 8.0)]
+    episodes += [episode("c2", 7.0), episode("third", 6.0)]
+    ranking = rank_keys(episodes, requests, labels)
+    assert (ranking.found, ranking.found_strict) == ({"cross": 2}, {"cross": 1})
+
+
 def test_small_keys_victims_and_silent_donors_are_not_clean():
     """Only busy keys without a label compare; donors of same and quiet are judged neither way."""
     requests = {"v": 100, "donor": 100, "swap": 100, "clean": 100, "few": 59}
