@@ -7,8 +7,8 @@ marketing campaign, an outage (B01, B03, B13) and changes of the log (L01a to L0
 notice, and no alert on their keys. Exit code 1 if one does. About ten seconds a scenario per
 million events; the events of the default are 9 million.
 
-An alert is not added if the same key's episode passes the same threshold in the world without
-the scenario too, within a day, where at most the week's cap kept it quiet.
+An alert is not added if the key has one within a day in the world without the scenario too, or an
+episode of the same channel there that passes the alert's threshold and was kept quiet by the cap.
 
 The worlds of B17 to B19 and L01 have the very same requests as the one without. Those of B01, B03
 and B13 differ a little everywhere, because their rates are scaled to the same total: only alerts
@@ -100,7 +100,8 @@ def compare(scenario: str, with_it: Seen, without: Seen) -> Verdict:
 
     def is_usual(alert: Episode) -> bool:
         same = [a for a in without.alerts if a.key == alert.key]
-        high = [e for e in without.episodes if e.key == alert.key and e.score >= alert.threshold]
+        mine = [e for e in without.episodes if (e.key, e.channel) == (alert.key, alert.channel)]
+        high = [e for e in mine if e.score >= alert.threshold]
         times = [_at(a) for a in same] + [e.peak_us for e in high]
         return any(abs(_at(alert) - t) <= DAY_US for t in times)
 

@@ -1,12 +1,12 @@
 """Baselines that are led astray: a key's traffic grows a little every day, for thirty days.
 
-``python -m benchmarks.ramps [--seeds 401-410] [--keys 400] [--per-week 5]``
+``python -m benchmarks.ramps [--seeds 401-410] [--keys 400] [--per-week 1]``
 
 Each seed is a simulated fleet without attacks, four weeks old, in which one steady key for each
 of four rates begins to grow: by 1, 2, 5 and 10 % a day. What is added are the key's own requests
 again, some minutes later: own sources, own routes, own identifiers, so that nothing but their
 number gives them away, and a baseline that follows its key would never see it. The ratio is that
-of the day to the mean of the four weeks before ("frozen").
+of the day to the four weeks before ("frozen"); the budget is the part of 5 a week for 2,000 keys.
 
 Exit code 1 when a ramp that reaches three times the frozen level is not alerted before it. Ramps
 of 1 and 2 % reach 1.3 and 1.8 times in thirty days and are shown. About 20 seconds a seed.
@@ -38,6 +38,7 @@ QUIET_DAYS, RAMP_DAYS = 28, 30
 GROWTHS = (0.01, 0.02, 0.05, 0.10)
 LIMIT = 3.0  # times the frozen level: an alert must come before
 PER_DAY_MIN = 150  # of a key that is chosen; the quietest of its days has a third of it
+SIGNAL = "slow_drift"  # has to be among the reasons: other alerts are not about the ramp
 AGAIN_US = 1_800_000_000  # a request comes again within so long
 
 
@@ -150,7 +151,8 @@ def run_seed(settings: WorldSettings, per_week: float) -> list[Ramp]:
 
 
 def _first(said: list[Episode], key: str, growth: float) -> float | None:
-    times = [e.alerted_us or e.opened_us for e in said if e.key == key]
+    mine = [e for e in said if e.key == key and any(r.signal == SIGNAL for r in e.reasons)]
+    times = [e.alerted_us or e.opened_us for e in mine]
     days = [(ts_us - START_US) // DAY_US - QUIET_DAYS for ts_us in times]
     days = [day for day in days if day >= 0]
     return _ratio(growth, min(days)) if days else None
@@ -183,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ramps")
     parser.add_argument("--seeds", default="401-410")
     parser.add_argument("--keys", type=int, default=400)
-    parser.add_argument("--per-week", type=float, default=5.0)
+    parser.add_argument("--per-week", type=float, default=1.0, help="5 for 2,000 keys")
     args = parser.parse_args(argv)
     ramps: list[Ramp] = []
     for seed in seeds_of(args.seeds):

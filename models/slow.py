@@ -21,8 +21,8 @@ Where days differ by a quarter, no test can tell a ramp from growth before it ha
 growth is too common for alerts; a limit can be proposed.
 
 A held day is left out of the record of what a request takes, as if it had not been. The
-record of how many there were keeps it: the ramp has no reference that it could spoil, and
-would lose sight of a ramp on the day it is suspected.
+record of how many there were keeps it, or a ramp would be out of sight on the day it is
+suspected.
 Sources: Page (1954); Rousseeuw & Croux (1993) for the MAD.
 """
 
@@ -51,7 +51,7 @@ SIZE_VARIANCE = 2.0  # squared coefficient of variation of one response: sizes a
 # of new identifiers: the likelihood ratio of a shift by one standard deviation
 OBJECTS_FLOOR_Z, OBJECTS_SHIFT, OBJECTS_Z_MAX = 0.05, 1.0, 3.0
 EVIDENCE_MAX = 12.0
-RAMP_MAX = 20.0  # a ramp can be enough for an alert: a line that good is nobody's weather
+RAMP_MAX = 20.0  # enough for an alert of its own: a line that good is nobody's weather
 RAMP_WINDOWS_DAYS = (10, 14, 21)
 RAMP_GROWTH_MIN = 0.5  # nats over the ramp's days: less is nobody's concern
 MAD_TO_SIGMA = 1.4826
@@ -72,6 +72,7 @@ SLOW = np.dtype(
         ("objects", "f4"),  # evidence of new identifiers
         ("ramp", "f4"),
         ("growth", "f4"),
+        ("recent", "f4"),  # mean log requests of the newest days; 0 = not known
         ("frozen", "f4", (2,)),  # log requests a day and its spread, weeks behind; 0 = not known
         ("weekend", "f4"),  # log requests of weekend days less that of weekdays
         ("usual", "f4", (3,)),  # reference medians as of the last closed day
@@ -231,13 +232,30 @@ def ramp(s: Any, day: int) -> float:
 
 
 @kernel
+def recent_level(s: Any, day: int) -> float:
+    """Mean log requests of the newest days, weekends raised to weekdays; 0 = one has none."""
+    total = 0.0
+    for i in range(RECENT_DAYS):
+        v = _level(s, day - i)
+        if v < 0.0:
+            return 0.0
+        total += v
+    return total / RECENT_DAYS
+
+
+@kernel
 def _follow(s: Any, day: int) -> None:
-    """Moves the frozen level towards the reference days' median, and its spread likewise."""
+    """Moves the frozen level towards the reference days' median, and its spread likewise.
+
+    At once where the newest days agree with that median: a level that has held for half of the
+    reference is the key's own. A ramp is always ahead of it, and is followed slowly.
+    """
     centre = _median(s, 0, day, -1.0)
     if centre < 0.0:
         return
     spread = MAD_TO_SIGMA * _median(s, 0, day, centre)
-    gain = 1.0 / FROZEN_DAYS if s.frozen[0] > 0.0 else 1.0
+    is_settled = s.recent > 0.0 and abs(s.recent - centre) < 0.5 * GROWTH_SHIFT
+    gain = 1.0 if is_settled or s.frozen[0] <= 0.0 else 1.0 / FROZEN_DAYS
     s.frozen[0] += gain * (centre - s.frozen[0])
     s.frozen[1] += gain * (spread - s.frozen[1])
 
@@ -245,16 +263,10 @@ def _follow(s: Any, day: int) -> None:
 @kernel
 def growth(s: Any, day: int) -> float:
     """Nats for twice the frozen level over the newest days, less those for a single step."""
-    n, total = 0, 0.0
-    for i in range(RECENT_DAYS):
-        v = _level(s, day - i)
-        if v >= 0.0:
-            n += 1
-            total += v
-    if n < RECENT_DAYS or s.frozen[0] <= 0.0:
+    if s.recent <= 0.0 or s.frozen[0] <= 0.0:
         return 0.0
-    beyond = total / n - s.frozen[0]
-    variance = s.frozen[1] * s.frozen[1] / n + GROWTH_FLOOR_Z * GROWTH_FLOOR_Z
+    beyond = s.recent - s.frozen[0]
+    variance = s.frozen[1] * s.frozen[1] / RECENT_DAYS + GROWTH_FLOOR_Z * GROWTH_FLOOR_Z
     nats = min(RAMP_MAX, GROWTH_SHIFT * (beyond - 0.5 * GROWTH_SHIFT) / variance)
     against = 0.0
     for days in RAMP_WINDOWS_DAYS:
@@ -288,6 +300,7 @@ def close_day(s: Any, day: int, held: bool) -> None:
         s.objects = min(max(s.objects + step, 0.0), EVIDENCE_MAX)
         s.weekend = weekend_offset(s, s.day)
         s.ramp = ramp(s, s.day)
+        s.recent = recent_level(s, s.day)
         _follow(s, s.day)
         s.growth = growth(s, s.day)
         if held:

@@ -13,9 +13,7 @@ from models import combination
 from models.combination import FROM_NATS, Trees, trees_of
 
 ROUNDS = 3  # rows are chosen anew with the trees of the round before (hard negatives)
-KEPT = 2  # rows of a unit and channel, the highest; of an attack also
-EARLY = (0.05, 0.15, 0.3)  # the highest up to these shares of its requests
-EARLY_WEIGHT = 0.0  # of such a row against one of the highest: leaks fell, real thefts were lost
+KEPT = 2  # rows of a unit and channel, the highest
 NATS_PER_LOG_ODDS = 2.2  # a nat of a sum is worth less than one: its parts are not independent
 OFFSET = -3.6  # log odds of a sum of 0
 CLEAN_WEIGHT = 0.5  # of a clean unit; an attack weighs 1
@@ -38,28 +36,13 @@ def corrections(rows: Rows, trees: Trees) -> F64:
 
 
 def _chosen(rows: Rows, score: F64) -> tuple[Ints, F64]:
-    """The rows that teach, and the share of its unit each stands for.
-
-    Of each unit and channel the highest, and of an attack the highest of its beginning, because
-    an attack that is found late has done its harm.
-    """
+    """The highest rows of each unit and channel, and the share of the unit each stands for."""
     group = rows.unit * CHANNELS + rows.channel
     order = np.lexsort((-score, group))
-    order = order[rows.total[order] >= FROM_NATS]
-    at = order[_rank(group[order]) < KEPT]
-    weight = [np.ones(len(at))]
-    for share in EARLY:
-        early = order[(rows.kind[order] != "") & (rows.leaked[order] <= share) & (rows.weeks > 0)]
-        at = np.concatenate([at, early[_rank(group[early]) < 1]])
-        weight.append(np.full(len(at) - sum(map(len, weight)), EARLY_WEIGHT))
-    weights = np.concatenate(weight)
-    _, unit = np.unique(rows.unit[at], return_inverse=True)
-    return at, weights / np.bincount(unit, weights)[unit]
-
-
-def _rank(group: Ints) -> Ints:
-    """Of rows in the order of their group: the how manieth of its group each is, from 0."""
-    return np.arange(len(group)) - np.searchsorted(group, group)
+    rank = np.arange(len(order)) - np.searchsorted(group[order], group[order])
+    at = order[(rank < KEPT) & (rows.total[order] >= FROM_NATS)]
+    _, inverse, count = np.unique(rows.unit[at], return_inverse=True, return_counts=True)
+    return at, 1.0 / count[inverse]
 
 
 def _weights(rows: Rows, at: Ints) -> F64:

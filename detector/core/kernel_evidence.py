@@ -187,7 +187,7 @@ def fill_evidence(s: Any, row: Any, slot: int, actor_place: int, z: Any) -> None
     row.missed, row.missed_of, row.missed_usual = m.cell_missed, m.cell_trials, misses.usual(m)
     row.slow_ramp = w.ramp > w.cusum
     if z[fusion.F_SLOW] > slow.evidence(w):  # what THROTTLE is told of
-        row.slow_ramp, row.slow_usual[0] = slow.GROWTH, w.frozen[0]
+        row.slow_ramp, row.slow_usual[0], row.slow_last[0] = slow.GROWTH, w.frozen[0], w.recent
     row.actor = actor_place >= 0
     fill_normal(s, row, slot, actor_place)
     if actor_place >= 0:

@@ -149,6 +149,7 @@ def calm(state: State, slot: int) -> None:
     state.slow["cusum"][slot] = 0
     state.slow["ramp"][slot] = 0
     state.slow["objects"][slot] = 0
+    state.slow["growth"][slot] = 0
     state.keys["own_mix"][slot] = 0
     lift_hold(state, slot)
 

@@ -163,7 +163,11 @@ def _slow(row: Any, _: Texts) -> tuple[float, float, str]:
     usual, last = row["slow_usual"], row["slow_last"]
     if row["slow_ramp"] == slow.GROWTH:
         times = exp(float(last[0] - usual[0]))
-        return times, 1.0, f"makes {times:.1f} times the requests a day that it made weeks ago"
+        return (
+            times,
+            1.0,
+            f"made {times:.1f} times the requests a day that it made weeks ago, for three days",
+        )
     if row["slow_ramp"]:
         times = exp(float(last[0] - usual[0]))
         return times, 1.0, f"grew a little every day for two weeks, to {times:.1f} times the usual"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 
 from detector.core.episodes import Candidate
 from detector.core.fleet import FleetStage
+from detector.core.key_state import calm
 from detector.core.registry import KeyRegistry, RegistryEntry
 from detector.core.settings import ShardSettings
 from detector.core.shard import Shard
 from detector.core.violations import NAMES
-from models import slow
+from models import combination, slow
 from models.clock import DAY_US
 from models.fusion import F_CONCURRENCY
+from replay.tune.collect import RowTap
 from tests.core.logs import MINUTE_US, START_US, batch_of, fleet_log
 
 Row = tuple[int, str, str, str, str, int]
@@ -196,7 +199,8 @@ def _ratio(day: int, growth: float, step: float) -> float:
 @pytest.mark.parametrize("growth", [0.05, 0.10])
 def test_a_ramp_is_noticed_before_it_has_tripled(growth, seed):
     """A baseline that is walked upwards a little every day: noticed before 3.3 times the quiet."""
-    drifts = [ratio for ratio, channel, signal in grown(seed, growth) if signal == "slow_drift"]
+    found = grown(seed, growth)
+    drifts = [r for r, channel, signal in found if (channel, signal) == ("abused", "slow_drift")]
     assert drifts
     assert drifts[0] < 3.3
 
@@ -223,24 +227,36 @@ def days_of(levels) -> list[Any]:
     state, found = np.zeros(1, slow.SLOW)[0:1], []
     for day, n in enumerate(levels):
         slow.close_day(state[0], day + 1, False)
-        for _ in range(int(n)):
-            slow.observe(state[0], 100, False, True)
+        state["requests"] = state["settled"] = int(n)
         found.append(state[0].copy())
     return found
 
 
-def test_growth_looks_at_the_level_and_is_silent_about_a_step():
-    """Ten percent a day from day 28 on shows within two weeks; the same at once does not."""
-    rng = np.random.default_rng(0)
-    noise = np.exp(rng.normal(0, 0.1, 60))
-    flat = 200 * noise
-    ramp = flat * 1.1 ** np.maximum(np.arange(60) - 28, 0)
-    step = flat * np.where(np.arange(60) >= 40, 3.0, 1.0)
+DAYS = np.arange(90)
+
+
+def growth_of(times, seed: int, noise: float = 0.1) -> list[float]:
+    """Growth at the end of each day of a key with so many times 200 requests a day."""
+    levels = 200 * times * np.exp(np.random.default_rng(seed).normal(0, noise, len(times)))
+    return [float(s["growth"]) for s in days_of(levels)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_growth_shows_a_ramp_and_nothing_else_of_a_steady_key(seed):
+    """Ten percent a day from day 28 on shows within ten days; a steady key never does."""
     limit = ShardSettings().throttle.threshold
-    first = next(i for i, s in enumerate(days_of(ramp)) if s["growth"] > limit)
-    assert 34 <= first <= 38
-    assert max(float(s["growth"]) for s in days_of(flat)) == 0.0
-    assert max(float(s["growth"]) for s in days_of(step)) < limit
+    ramp = growth_of(1.1 ** np.maximum(DAYS[:60] - 28, 0), seed)
+    assert 33 <= next(i for i, nats in enumerate(ramp) if nats > limit) <= 38
+    assert max(growth_of(np.ones(90), seed)) == 0.0
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.1])
+@pytest.mark.parametrize("times", [5.0, 10.0])
+def test_a_step_never_becomes_growth(times, noise):
+    """Neither in the days after it nor weeks later, when no window has both levels any more."""
+    limit = ShardSettings().throttle.threshold
+    step = np.where(DAYS >= 40, times, 1.0)
+    assert max(max(growth_of(step, seed, noise)) for seed in range(4)) < limit
 
 
 def test_a_held_day_counts_for_a_ramp_but_not_for_what_a_request_takes():
@@ -254,3 +270,44 @@ def test_a_held_day_counts_for_a_ramp_but_not_for_what_a_request_takes():
     rings = state[0]["ring"][:, 1:20] > 0
     assert rings[0].sum() == 19
     assert rings[1].sum() == rings[2].sum() == 9
+
+
+def test_calm_clears_every_evidence_of_slow_drift():
+    """An "expected" verdict, and the heir of a rotation, begin without any of it."""
+    shard = Shard(ShardSettings())
+    shard.fold(batch_of(own_rows(1)))
+    kinds = ("cusum", "ramp", "objects", "growth")
+    for kind in kinds:
+        shard._state.slow[kind][0] = 9.0
+    calm(shard._state, 0)
+    assert [float(shard._state.slow[kind][0]) for kind in kinds] == [0.0] * 4
+
+
+# --- what trees are asked about -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["network", "client"])
+def test_what_the_log_does_not_name_is_as_old_as_its_key(field):
+    """A source without a client reads to the trees as one with the key's oldest, not as new."""
+    start_us = START_US + 9 * DAY_US
+    rows = own_rows(9)
+    rows += [
+        (start_us + i * MINUTE_US, "k", "198.51.100", "curl/8", f"GET /v2/b/{i}", 200)
+        for i in range(6)
+    ]
+    batch = batch_of(rows)
+    newest = batch.ts_us >= start_us
+    age = {"network": "network_age", "client": "client_age"}[field]
+    at = combination.CONTEXT.index(age)
+    found = []
+    for is_named in (True, False):
+        column = getattr(batch, field)
+        told = replace(batch, **{field: np.where(newest & (not is_named), 0, column)})
+        taken, _ = RowTap(ShardSettings(without=("combination",))).observe(told)
+        taken = taken[(taken["channel"] == 0) & (taken["ts_us"] >= start_us)]
+        found.append(taken["context"][:, at])
+    assert len(found[0])
+    assert (found[0] == 0).all()
+    assert len(found[1]) == 0 or (found[1] >= 9 * 96).all()
+    if field == "client":
+        assert len(found[1])
