@@ -175,6 +175,27 @@ def judge(
 
 
 @kernel
+def judge_throttle(
+    s: Any,
+    slot: int,
+    actor_place: int,
+    z: Any,
+    by: Judge,
+    ts_us: int,
+    event: int,
+    served_bytes: int,
+    rows: Any,
+    n_rows: int,
+) -> int:
+    """THROTTLE: a limit may be proposed for growth, which accuses nobody."""
+    drift = z[fusion.F_SLOW]
+    z[fusion.F_SLOW] = max(drift, s.slow[slot].growth)
+    n_rows = judge(s, slot, THROTTLE, actor_place, z, by, ts_us, event, served_bytes, rows, n_rows)
+    z[fusion.F_SLOW] = drift
+    return n_rows
+
+
+@kernel
 def judge_refused(
     s: Any,
     slot: int,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.core.episodes import ABUSED, STOLEN, THROTTLE
+from detector.core.episodes import ABUSED, STOLEN
 from detector.core.events import AUTH_FAILED
 from detector.core.kernel_actors import (
     SIZE_MAX,
@@ -26,7 +26,13 @@ from detector.core.kernel_actors import (
     own_values,
     places_of,
 )
-from detector.core.kernel_episodes import Judge, hard_fact, judge, judge_refused
+from detector.core.kernel_episodes import (
+    Judge,
+    hard_fact,
+    judge,
+    judge_refused,
+    judge_throttle,
+)
 from detector.core.kernel_evidence import gather, observe_surge, stolen_view
 from detector.core.kernel_fields import (
     BY_CLIENT,
@@ -49,7 +55,6 @@ from models import (
     denied,
     dormancy,
     enumeration,
-    fusion,
     misses,
     novelty,
     probing,
@@ -236,10 +241,7 @@ def _fold_event(
     gather(s, slot, place, found, ts_us, z)
     served = min(size_bytes, SIZE_MAX) if status < 400 else -1
     n_rows = judge(s, slot, ABUSED, place, z, by, ts_us, i, served, rows, n_rows)
-    drift = z[fusion.F_SLOW]
-    z[fusion.F_SLOW] = max(drift, s.slow[slot].growth)  # a limit may be proposed for growth alone
-    n_rows = judge(s, slot, THROTTLE, place, z, by, ts_us, i, served, rows, n_rows)
-    z[fusion.F_SLOW] = drift
+    n_rows = judge_throttle(s, slot, place, z, by, ts_us, i, served, rows, n_rows)
     learn_usage(s, slot, found)
     if beside >= 0:  # the owner is back, beside an actor: that actor is what STOLEN asks about
         place, served = beside, -1
