@@ -30,7 +30,8 @@ X = (RNG.exponential(4.0, (400, N_FEATURES)) * (RNG.random((400, N_FEATURES)) < 
 
 def rows_of(x, total, channel) -> Rows:
     units = np.arange(len(x))
-    return Rows(x, total, channel, units, np.full(len(x), ""), 1.0)
+    none = np.zeros(len(x), np.float32)
+    return Rows(x, total, channel, units, np.full(len(x), ""), none, 1.0)
 
 
 def test_many_rows_at_once_get_what_the_fold_gives_each():
