@@ -3,7 +3,7 @@
 A unit is a clean key's day (in a labelled log: its whole log) or an attack. Of each unit and
 channel the rows stay that are the highest under the shipped weights or under some near them,
 because which row counts depends on the weights. Of attacks that holds for each part of their
-requests (``PARTS``), because an early row is worth more than a late one; some others stay too.
+requests (``PARTS``), so that it can be told how early they would be found; some others stay too.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ STEP_NATS = 0.25  # a new maximum is reported when it is this much higher
 HOLD_CELLS = 48  # 12 hours
 HOLD_MAX_CELLS = 3 * CELLS_PER_DAY  # a period of holds lasts no longer
 HOLD_AGAIN_CELLS = 14 * CELLS_PER_DAY  # and the next one begins no sooner after its beginning
-HOLD_SHARE = 0.6  # of the threshold: from here on nothing is learned; of a new key all of it
+HOLD_SHARE = 0.6  # of the threshold: from here on nothing is learned
 SUSPECT_PAUSE_US = 3_600_000_000  # a suspicion that rests for an hour is over
 SUSPECT_SHARE = 0.5  # of the floor: from here on requests count as possibly leaked
 COLD_CELLS = 3 * CELLS_PER_DAY
@@ -134,10 +134,10 @@ def _cold(s: Any, slot: int) -> float:
 def _holds_from(base: float, extra: float, cold: float) -> float:
     """The score that holds learning, nats.
 
-    A new key has little that could be led astray and everything to learn: where its first
-    novelties held, those of its owner would stay novelties.
+    A new key's is raised by as much as its alert threshold: where its first novelties held, those
+    of its owner would stay novelties.
     """
-    return base * (HOLD_SHARE + (1.0 - HOLD_SHARE) * cold) + extra * cold
+    return HOLD_SHARE * base + extra * cold
 
 
 @kernel
